@@ -1,0 +1,3 @@
+module wxpay-worker
+
+go 1.26
