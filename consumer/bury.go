@@ -1,0 +1,208 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"wxpay-worker/dlq"
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
+)
+
+// deadEnd is why a command ends as a dead letter.
+type deadEnd struct {
+	reason        messages.Reason
+	message       string    // ours; the answer's is used where there is a cause
+	step          string    // of a decision
+	conflictsWith string    // the key that is somebody else's
+	cause         error     // WeChat Pay's answer or the lack of one, nil if no call was made
+	attempts      *attempts // nil if no call was made
+}
+
+func conflictWith(key string) deadEnd {
+	return deadEnd{reason: messages.ReasonConflict, conflictsWith: key, message: "the key belongs to a command with other parameters"}
+}
+
+// letterOf returns the dead letter that this very command has made already, nil if there is none. A delivery that is
+// provably the first is not looked up.
+func (l *lane) letterOf(ctx context.Context, o *order) (*dlq.Letter, error) {
+	if o.delivered <= 1 && o.sequence > l.sure.Load() {
+		return nil, nil
+	}
+	// Under its sequence lies what was malformed or a conflict then, whatever it may look like to this version by now.
+	keys := []string{messages.SeqKey(o.sequence)}
+	if o.cmd != nil && o.cmd.Key() != "" {
+		keys = append(keys, o.cmd.Key())
+	}
+	for _, key := range keys {
+		letter, err := l.letters.Find(ctx, l.mchid, o.kind, key, o.sequence)
+		if err == nil || !errors.Is(err, dlq.ErrNotFound) {
+			return letter, err
+		}
+	}
+	return nil, nil
+}
+
+// bury ends a command as a dead letter.
+func (l *lane) bury(ctx context.Context, o *order, why deadEnd) end {
+	letter := l.letter(o, why)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.storeTimeout)
+	defer cancel()
+	sequence, err := l.letters.Put(ctx, letter)
+	if err != nil {
+		return again("dead letter unstored", l.retry.Initial, err)
+	}
+	// Crash here: the letter is stored, nobody was told. The redelivery finds it by the command's sequence and goes on below,
+	// without a call.
+	return l.announce(ctx, o, letter, sequence)
+}
+
+// letter is the dead letter of a command.
+func (l *lane) letter(o *order, why deadEnd) *messages.DeadLetter {
+	kept, _ := messages.KeepHeaders(messages.Header(o.msg.Header))
+	if len(o.msg.Data) == 0 {
+		delete(kept, "Status") // without a body, every NATS client would take the letter for the server's own word
+	}
+	d := &messages.DeadLetter{
+		MchID: l.mchid, Kind: o.kind, Key: messages.SeqKey(o.sequence), Reason: why.reason, Message: why.message,
+		FirstAt: o.began, FailedAt: l.clock.Now(), Subject: o.msg.Subject, StreamSeq: o.sequence, Step: why.step,
+		ConflictsWith: why.conflictsWith, CommandID: messages.CommandID(messages.Header(o.msg.Header)),
+		Replays: int(headerUint(o.msg.Header, messages.HeaderReplays)), Original: kept, Command: o.msg.Data,
+	}
+	if o.cmd != nil {
+		d.CommandID = o.cmd.Base().ID
+	}
+	if bearsKey(why.reason) && o.cmd != nil && o.cmd.Key() != "" {
+		d.Key = o.cmd.Key()
+	}
+	if a := why.attempts; a != nil {
+		d.Attempts = a.writes
+		if !a.first.IsZero() {
+			d.FirstAt = a.first
+		}
+	}
+	var answer *wxpay.Error
+	if errors.As(why.cause, &answer) {
+		d.Code, d.Message, d.HTTPStatus, d.RequestID = answer.Code, answer.Message, answer.HTTPStatus, answer.RequestID
+	} else if why.cause != nil {
+		d.Message = why.cause.Error()
+	}
+	d.Message = messages.BoundMessage(withoutValues(d.Message, o.msg.Data))
+	return d
+}
+
+// bearsKey reports whether a letter of that reason stands under its command's key. A malformed command, or one that
+// conflicts, must not stand beside the good one whose number it bears.
+func bearsKey(r messages.Reason) bool {
+	return r != messages.ReasonMalformed && r != messages.ReasonConflict
+}
+
+// minSecret is how long a value of the command must be to be taken out of a message: shorter ones are everywhere.
+const minSecret = 4
+
+// withoutValues takes out of a message, which may be WeChat Pay's, whatever values of the command it repeats: replies and
+// remarks are about payers.
+func withoutValues(message string, command []byte) string {
+	var v any
+	if json.Unmarshal(command, &v) != nil {
+		return message // what cannot be decoded was never sent, and our own messages repeat no values
+	}
+	var strip func(v any)
+	strip = func(v any) {
+		switch v := v.(type) {
+		case string:
+			if len(v) >= minSecret {
+				message = strings.ReplaceAll(message, v, "…")
+			}
+		case []any:
+			for _, e := range v {
+				strip(e)
+			}
+		case map[string]any:
+			for _, e := range v {
+				strip(e)
+			}
+		}
+	}
+	strip(v)
+	return message
+}
+
+// announceTries bounds how often announce looks again after somebody else wrote first.
+const announceTries = 8
+
+// announce publishes the `failed` of a stored letter, unless it is there, and ends the delivery.
+func (l *lane) announce(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64) end {
+	if letter.Step == stepReply {
+		// The reply inside a decision was announced as started: it has ended too.
+		if err := l.announceAs(ctx, o, letter, sequence, messages.KindReply, letter.Key+replySuffix); err != nil {
+			return again("failure unrecorded", l.retry.Initial, err)
+		}
+		// Crash here: the decision's own `failed` is missing; the redelivery finds the letter and passes this step.
+	}
+	err := l.announceAs(ctx, o, letter, sequence, letter.Kind, letter.Key)
+	if errors.Is(err, errSucceededMeanwhile) {
+		// Another worker had the command too and was first with an end that is better. One command, one end: the letter goes.
+		// Crash before it is gone: the redelivery finds both again.
+		if err := l.letters.Remove(ctx, sequence); err != nil {
+			return again("dead letter unremoved", l.retry.Initial, err)
+		}
+		return end{verdict: "duplicate"}
+	}
+	if err != nil {
+		return again("failure unrecorded", l.retry.Initial, err)
+	}
+	l.memory.forget(memoryKey(letter.Kind, letter.Key))
+	return end{verdict: string(letter.Reason), status: messages.StatusFailed, reason: letter.Reason, letter: sequence,
+		failure: failureOf(letter)}
+}
+
+var errSucceededMeanwhile = errors.New("the command has succeeded meanwhile")
+
+func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64, kind messages.Kind, key string) error {
+	digest := ""
+	if o.cmd != nil && bearsKey(letter.Reason) {
+		digest = o.cmd.Digest()
+	}
+	var err error
+	for range announceTries {
+		var e *entry
+		if e, err = l.ledger.read(ctx, l.mchid, kind, key); err != nil {
+			return err
+		}
+		switch status := e.status(); {
+		case status == messages.StatusFailed && e.outcome.DeadLetter == sequence:
+			return nil
+		case status == "" || status == messages.StatusFailed:
+		case kind != letter.Kind: // a step's own digest differs from its decision's
+			if status.Final() {
+				return nil
+			}
+			digest = e.digest
+		case e.digest != digest: // the key is another command's by now: do not stand in its way
+			key = messages.SeqKey(o.sequence)
+			continue
+		case status != messages.StatusStarted:
+			return errSucceededMeanwhile
+		}
+		var newest uint64
+		if newest, err = l.ledger.lastCommand(ctx); err != nil {
+			return err
+		}
+		out := &messages.Outcome{
+			Kind: kind, Key: key, Status: messages.StatusFailed, Attempts: letter.Attempts, Error: failureOf(letter), DeadLetter: sequence,
+		}
+		if _, err = l.writeAs(ctx, o, e, out, digest, e.firstAt, newest); !errors.Is(err, errStale) {
+			return err
+		}
+	}
+	return err
+}
+
+func failureOf(d *messages.DeadLetter) *messages.Failure {
+	return &messages.Failure{
+		Reason: d.Reason, Code: d.Code, Message: d.Message, HTTPStatus: d.HTTPStatus, RequestID: d.RequestID, ConflictsWith: d.ConflictsWith,
+	}
+}

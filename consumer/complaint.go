@@ -1,0 +1,306 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
+)
+
+// Complaints is what a lane needs of WeChat Pay to deal with complaints. *wxpay.Client has it. None of the three writing
+// calls is deduplicated by WeChat Pay; the two reading ones tell whether a writing one took effect.
+type Complaints interface {
+	UpdateRefundProgress(ctx context.Context, complaintID string, p *wxpay.RefundProgress) error
+	RespondComplaint(ctx context.Context, complaintID string, r *wxpay.ComplaintResponse) error
+	CompleteComplaint(ctx context.Context, complaintID, complaintedMchID string) error
+	Complaint(ctx context.Context, complaintID string) (*wxpay.Complaint, error)
+	NegotiationHistory(ctx context.Context, complaintID string, limit, offset int) (*wxpay.NegotiationHistory, error)
+}
+
+// The steps of a decision, as dead letters name them.
+const (
+	stepReply    = "reply"
+	stepDecision = "decision"
+)
+
+// replySuffix makes the key of the reply inside a decision.
+const replySuffix = ":reply"
+
+// step is one call that WeChat Pay does not deduplicate: announced as `started` before its first attempt, read back before
+// it is repeated.
+type step struct {
+	kind   messages.Kind
+	key    string
+	digest string
+	name   string                          // in a decision's dead letter, "" for the other kinds
+	write  func(ctx context.Context) error // the call
+	shows  func(h *complaintState) found   // what the complaint says of it
+}
+
+// complaint carries out one delivery of a decision, reply or completion.
+//
+// A decision is a sequence, each step recorded before the next begins, so that a restart resumes at the first step without a
+// record: `started` → reply → its `succeeded` → approval or rejection → refund command stored → `succeeded`.
+func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
+	s := l.stepOf(o.cmd)
+	decision, sequence := o.cmd.(*messages.DecisionCommand)
+	if !sequence {
+		return l.carryStep(ctx, o, s, e, func(e *entry, a *attempts) end { return l.succeed(ctx, o, s, e, a) })
+	}
+	// The decision is announced before its reply: from here on another decision with the same id is a conflict.
+	e, a, stop := l.begin(ctx, o, s, e)
+	if stop != nil {
+		return *stop
+	}
+	if reply := decision.ReplyStep(); reply != nil {
+		if stop := l.replyStep(ctx, o, reply); stop != nil {
+			return *stop
+		}
+		// Crash here: the reply has its `succeeded`; the redelivery passes it and goes on with the decision.
+	}
+	return l.attempt(ctx, o, s, e, a, func(e *entry, a *attempts) end {
+		if err := l.sendRefund(ctx, o, decision); err != nil {
+			// Crash here, or a publish in doubt: the approval stands. The redelivery reads it back and sends the refund command,
+			// perhaps a second time: the ledger knows its number.
+			return again("refund command unsent", l.retry.Initial, err)
+		}
+		return l.succeed(ctx, o, s, e, a)
+	})
+}
+
+// replyStep carries out the reply inside a decision. It returns how the delivery ends if the decision must not go on.
+func (l *lane) replyStep(ctx context.Context, o *order, reply *messages.ReplyCommand) *end {
+	s := l.stepOf(reply)
+	s.name = stepReply
+	e, err := l.ledger.read(ctx, l.mchid, s.kind, s.key)
+	if err != nil {
+		stop := again("ledger unread", l.retry.Initial, err)
+		return &stop
+	}
+	switch e.standing(s.digest, o.sequence) {
+	case standingEnded:
+		if e.status() == messages.StatusSucceeded {
+			return nil
+		}
+	case standingConflict:
+		stop := l.bury(ctx, o, conflictWith(s.key))
+		return &stop
+	}
+	passed := false
+	stop := l.carryStep(ctx, o, s, e, func(e *entry, a *attempts) end {
+		done := l.succeed(ctx, o, s, e, a)
+		passed = !done.again
+		return done
+	})
+	if passed {
+		return nil
+	}
+	return &stop
+}
+
+// carryStep announces a step, carries it out and calls then when it is proven.
+func (l *lane) carryStep(ctx context.Context, o *order, s step, e *entry, then func(*entry, *attempts) end) end {
+	e, a, stop := l.begin(ctx, o, s, e)
+	if stop != nil {
+		return *stop
+	}
+	return l.attempt(ctx, o, s, e, a, then)
+}
+
+// begin makes sure that we are the ones who may send: that the newest `started` of the key is ours and young.
+//
+// Only the writer of a `started` sends before its time + ack_wait, and a delivery's budget ends well before that. So whoever
+// finds somebody else's waits until then, and announces anew before sending; the stream lets one of several win.
+func (l *lane) begin(ctx context.Context, o *order, s step, e *entry) (*entry, *attempts, *end) {
+	now, key := l.clock.Now(), memoryKey(s.kind, s.key)
+	a := l.memory.recall(key)
+	if a == nil {
+		a = &attempts{}
+		if e.outcome != nil { // begun before, by somebody who may have called at any time since
+			a.last, a.open = e.outcome.At, true
+		}
+		if e.status() == messages.StatusStarted { // and not failed: then the tries are counted anew
+			a.writes, a.first = e.outcome.Attempts, e.firstAt
+		}
+		l.memory.keep(key, a)
+	}
+	if e.status() == messages.StatusStarted {
+		age := now.Sub(e.outcome.At)
+		switch mine := e.worker == l.ledger.worker; {
+		case mine && age < l.ackWait/2:
+			return e, a, nil
+		case !mine && age < l.ackWait:
+			stop := again("begun elsewhere", l.ackWait-age, nil)
+			return nil, nil, &stop
+		}
+	}
+	firstAt := e.firstAt
+	if firstAt.IsZero() {
+		firstAt = now
+	}
+	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusStarted, Attempts: a.writes}
+	started, err := l.writeAs(ctx, o, e, out, s.digest, firstAt, 0)
+	if err != nil {
+		stop := again("unannounced", 0, err)
+		return nil, nil, &stop
+	}
+	// Crash here: announced, nothing sent. Whoever comes next waits for our window to pass and reads back before sending.
+	return started, a, nil
+}
+
+// attempt reads back if need be, makes the call, and calls then when it is proven that it took effect.
+func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) end {
+	if a.open {
+		settling := complaintSettling
+		if a.ranOut(l.retry, l.clock.Now()) {
+			settling = absenceDelay // "nothing happened" will be the last word on it
+		}
+		if young := settling - l.clock.Now().Sub(a.last); young > 0 {
+			return again("settling", young, nil)
+		}
+		if stop := l.askComplaint(ctx, o, s, e, a, then); stop != nil {
+			return *stop
+		}
+		a.open = false
+	}
+	if a.ranOut(l.retry, l.clock.Now()) {
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, message: "tries ran out; the complaint does not show it", step: s.name, attempts: a})
+	}
+	if !o.mayWrite() || !l.clock.Now().Before(e.outcome.At.Add(l.ackWait*3/4)) {
+		return again("out of budget", 0, nil)
+	}
+	before := *a
+	a.wrote(l.clock.Now(), !o.wrote)
+	o.wrote = true
+	err := s.write(ctx)
+	// Crash here: it may have happened, and only `started` says so. The redelivery reads the complaint back.
+	switch verdict := Classify(callComplaint, err); verdict {
+	case Done:
+		return then(e, a)
+	case Unreached:
+		*a = before
+		a.repeats++
+		return again(verdict.String(), l.retry.Delay(a.repeats), err)
+	case Hold:
+		*a = before
+		a.repeats++
+		l.log.WithError(err).Error("WeChat Pay refuses this merchant's complaint calls: mend credentials; the command waits")
+		return again(verdict.String(), l.retry.Delay(a.repeats), err)
+	case Transient:
+		a.open = before.open
+		if a.ranOut(l.retry, l.clock.Now()) {
+			return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, step: s.name, attempts: a})
+		}
+		return again(verdict.String(), l.retry.Delay(a.writes), err)
+	case Doubtful:
+		// Refused by the complaint's state: perhaps because it is done already.
+		if stop := l.askComplaint(ctx, o, s, e, a, then); stop != nil {
+			return *stop
+		}
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, step: s.name, attempts: a})
+	case Rejected:
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, step: s.name, attempts: a})
+	default:
+		return again(verdict.String(), max(complaintSettling, l.retry.Delay(a.writes)), err)
+	}
+}
+
+// askComplaint reads back whether the step took effect. It returns how the delivery ends, or nil if the step did not take
+// effect and may be sent (again).
+func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) *end {
+	stop := func(e end) *end { return &e }
+	state, err := l.readComplaint(ctx, o.cmd.Complaint(), e.firstAt)
+	if err != nil {
+		if a.ranOut(l.retry, l.clock.Now()) {
+			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))
+		}
+		a.repeats++
+		return stop(again("unasked: "+Classify(callRead, err).String(), l.retry.Delay(a.writes+a.repeats), err))
+	}
+	switch s.shows(state) {
+	case foundSame:
+		return stop(then(e, a))
+	case foundOther:
+		return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, message: "the complaint was decided otherwise before", step: s.name, attempts: a}))
+	}
+	return nil
+}
+
+// succeed records that a step is done.
+func (l *lane) succeed(ctx context.Context, o *order, s step, e *entry, a *attempts) end {
+	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusSucceeded, Attempts: max(a.writes, 1)}
+	if _, err := l.writeAs(ctx, o, e, out, s.digest, e.firstAt, 0); err != nil {
+		// Crash here, or a publish in doubt: WeChat Pay has it, `started` stands. The redelivery reads back and records it.
+		a.open = true
+		return again("unrecorded", 0, err)
+	}
+	l.memory.forget(memoryKey(s.kind, s.key))
+	return end{verdict: Done.String(), status: messages.StatusSucceeded}
+}
+
+// sendRefund puts a decision's refund on the refund subject and awaits the stream's confirmation.
+func (l *lane) sendRefund(ctx context.Context, o *order, d *messages.DecisionCommand) error {
+	refund := d.RefundStep()
+	if refund == nil {
+		return nil
+	}
+	body, err := messages.EncodeCommand(refund)
+	if err != nil {
+		return fmt.Errorf("send refund command: %w", err)
+	}
+	if err := l.send(context.WithoutCancel(ctx), l.mchid, messages.KindRefund, body, o.msg.Header); err != nil {
+		return fmt.Errorf("send refund command: %w", err)
+	}
+	return nil
+}
+
+// stepOf is the call that a complaint command stands for.
+func (l *lane) stepOf(cmd messages.Command) step {
+	s := step{kind: cmd.Kind(), key: cmd.Key(), digest: cmd.Digest()}
+	switch c := cmd.(type) {
+	case *messages.ReplyCommand:
+		s.write = func(ctx context.Context) error {
+			return l.complaints.RespondComplaint(ctx, c.ComplaintID, complaintResponse(&c.ReplyParams))
+		}
+		s.shows = func(state *complaintState) found { return state.replied(&c.ReplyParams) }
+	case *messages.DecisionCommand:
+		s.name = stepDecision
+		s.write = func(ctx context.Context) error {
+			return l.complaints.UpdateRefundProgress(ctx, c.ComplaintID, refundProgress(c))
+		}
+		s.shows = func(state *complaintState) found { return state.decided(c.Action) }
+	case *messages.CompleteCommand:
+		s.write = func(ctx context.Context) error {
+			return l.complaints.CompleteComplaint(ctx, c.ComplaintID, c.ComplaintedMchID)
+		}
+		s.shows = func(state *complaintState) found { return state.completed() }
+	}
+	return s
+}
+
+func complaintResponse(r *messages.ReplyParams) *wxpay.ComplaintResponse {
+	out := &wxpay.ComplaintResponse{
+		ComplaintedMchID: r.ComplaintedMchID, ResponseContent: r.ResponseContent, ResponseImages: r.ResponseImages,
+		JumpURL: r.JumpURL, JumpURLText: r.JumpURLText,
+	}
+	if m := r.MiniProgramJumpInfo; m != nil {
+		out.MiniProgramJumpInfo = &wxpay.MiniProgramJumpInfo{AppID: m.AppID, Path: m.Path, Text: m.Text}
+	}
+	return out
+}
+
+// refundProgress carries the fields of the chosen action only.
+// Source: shared facts, section 4a: forum reports of refusals when both actions' fields are sent together.
+func refundProgress(c *messages.DecisionCommand) *wxpay.RefundProgress {
+	p := &wxpay.RefundProgress{Action: string(c.Action), Remark: c.Remark}
+	if c.Action == messages.ActionApprove {
+		p.LaunchRefundDay = c.LaunchRefundDay
+	} else {
+		p.RejectReason, p.RejectMediaList = c.RejectReason, c.RejectMediaList
+	}
+	return p
+}
+
+var errTooLong = errors.New("the negotiation history has more entries than can be read back")

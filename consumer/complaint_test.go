@@ -1,0 +1,240 @@
+package consumer_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay/wxpaytest"
+)
+
+const complaintID = "200201820200101080076610000"
+
+const (
+	replyBody    = `{"id":"P1","complaint_id":"` + complaintID + `","complainted_mchid":"1900000001","response_content":"已与用户沟通解决"}`
+	completeBody = `{"id":"C1","complaint_id":"` + complaintID + `","complainted_mchid":"1900000001"}`
+	approveBody  = `{"id":"D1","complaint_id":"` + complaintID + `","action":"APPROVE","launch_refund_day":0,"remark":"已处理完成","metadata":{"agent":"7"},
+		"reply":{"complainted_mchid":"1900000001","response_content":"已与用户沟通解决"},
+		"refund":{"out_refund_no":"R1","transaction_id":"TX1","amount":{"refund":100,"total":100}}}`
+	rejectBody = `{"id":"D2","complaint_id":"` + complaintID + `","action":"REJECT","reject_reason":"拒绝退款","reject_media_list":["MediaId"],"launch_refund_day":3}`
+)
+
+// operates returns the operate_type of a complaint's history that the merchant brought about, in order.
+func (b *bench) operates() (got []string) {
+	book, ok := b.sim.ComplaintBook(complaintID)
+	if !ok {
+		return nil
+	}
+	for _, h := range book.History {
+		if h.OperateType != "USER_CREATE_COMPLAINT" {
+			got = append(got, h.OperateType)
+		}
+	}
+	return got
+}
+
+// A decision is a sequence: reply, approval, refund; each recorded before the next begins.
+func TestDecisionRepliesApprovesAndRefunds(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	b.publish(messages.KindDecision, approveBody, "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	d := b.end(messages.KindDecision, "D1")
+	r := b.end(messages.KindRefund, "R1")
+	b.settled()
+	if d.Status != messages.StatusSucceeded || d.Attempts != 1 || d.Metadata["agent"] != "7" || d.ComplaintID != complaintID {
+		t.Errorf("decision: %+v %+v", d.Outcome, d.Error)
+	}
+	if r.Status != messages.StatusAccepted || r.Metadata["agent"] != "7" || r.ComplaintID != complaintID || r.header.Get("traceparent") == "" {
+		t.Errorf("refund: %+v %+v", r.Outcome, r.Error)
+	}
+	if got := b.operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}) {
+		t.Errorf("history %v", got)
+	}
+	var order []string
+	b.mu.Lock()
+	for _, e := range b.events {
+		if e.Kind != messages.KindRefund {
+			order = append(order, fmt.Sprintf("%s %s", e.Key, e.Status))
+		}
+	}
+	b.mu.Unlock()
+	if want := []string{"D1 started", "D1:reply started", "D1:reply succeeded", "D1 succeeded"}; !slices.Equal(order, want) {
+		t.Errorf("events %v, want %v", order, want)
+	}
+	approvals := b.sim.RequestsTo(wxpaytest.EndpointUpdateRefundProgress)
+	if body := string(approvals[0].Body); body != `{"action":"APPROVE","launch_refund_day":0,"remark":"已处理完成"}` {
+		t.Errorf("approval sent as %s", body)
+	}
+}
+
+func TestRejectionSendsItsOwnFieldsOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	b.publish(messages.KindDecision, rejectBody)
+	if e := b.end(messages.KindDecision, "D2"); e.Status != messages.StatusSucceeded {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.settled()
+	if body := string(b.sim.RequestsTo(wxpaytest.EndpointUpdateRefundProgress)[0].Body); body != `{"action":"REJECT","reject_reason":"拒绝退款","reject_media_list":["MediaId"]}` {
+		t.Errorf("rejection sent as %s", body)
+	}
+}
+
+// No complaint call is deduplicated by WeChat Pay: whatever the answer, and whether it was carried out or not, it takes
+// effect exactly once.
+func TestComplaintCallsTakeEffectOnce(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		kind     messages.Kind
+		key      string
+		body     string
+		endpoint wxpaytest.Endpoint
+		want     []string
+	}{
+		{messages.KindReply, "P1", replyBody, wxpaytest.EndpointComplaintResponse, []string{"MERCHANT_RESPONSE"}},
+		{messages.KindDecision, "D1", approveBody, wxpaytest.EndpointComplaintResponse, []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}},
+		{messages.KindDecision, "D1", approveBody, wxpaytest.EndpointUpdateRefundProgress, []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}},
+		{messages.KindDecision, "D2", rejectBody, wxpaytest.EndpointUpdateRefundProgress, []string{"MERCHANT_REFUSE_RERUND"}},
+		{messages.KindComplete, "C1", completeBody, wxpaytest.EndpointComplaintComplete, []string{"MERCHANT_RESPONSE", "MERCHANT_CONFIRM_COMPLETE"}},
+	}
+	for _, c := range cases {
+		for _, answer := range hardships {
+			for _, apply := range []bool{false, true} {
+				if apply && answer == wxpaytest.Answer429 {
+					continue // a proven "not now" to a complaint call was not carried out
+				}
+				t.Run(fmt.Sprintf("%s/%s/%s/applied=%v", c.kind, c.endpoint, answer, apply), func(t *testing.T) {
+					t.Parallel()
+					b := setup(t)
+					b.start()
+					if c.kind == messages.KindComplete { // it fails while the complaint waits for a first reply
+						b.publish(messages.KindReply, replyBody)
+						b.end(messages.KindReply, "P1")
+					}
+					b.sim.Fault(wxpaytest.Fault{Endpoint: c.endpoint, Apply: apply, Answer: answer})
+					b.publish(c.kind, c.body)
+					if e := b.end(c.kind, c.key); e.Status != messages.StatusSucceeded {
+						t.Errorf("ended %s: %+v", e.Status, e.Error)
+					}
+					b.settled()
+					if got := b.operates(); !slices.Equal(got, c.want) {
+						t.Errorf("history %v, want %v", got, c.want)
+					}
+				})
+			}
+		}
+	}
+}
+
+// The first step that is definitively refused ends the decision as a dead letter that names the step; nothing after it is
+// sent. A replay goes on at that step.
+func TestRefusedReplyEndsTheDecisionAndAReplayGoesOn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
+	b.start()
+	b.publish(messages.KindDecision, approveBody)
+	e := b.end(messages.KindDecision, "D1")
+	letter := must(b.letters.Get(t.Context(), e.DeadLetter))
+	if e.Status != messages.StatusFailed || letter.Step != "reply" || letter.Reason != messages.ReasonRejected || letter.Code != "PARAM_ERROR" {
+		t.Errorf("letter: %+v", letter.DeadLetter)
+	}
+	if r := b.end(messages.KindReply, "D1:reply"); r.Status != messages.StatusFailed || r.DeadLetter != e.DeadLetter {
+		t.Errorf("reply: %+v", r.Outcome)
+	}
+	b.drainedCommands()
+	if n := len(b.sim.RequestsTo(wxpaytest.EndpointUpdateRefundProgress)); n != 0 {
+		t.Errorf("%d decisions sent after the refused reply", n)
+	}
+
+	b.publish(messages.KindDecision, string(letter.Command), messages.HeaderCommandID, letter.CommandID, messages.HeaderReplays, "1")
+	b.await("D1 succeeded", func(e event) bool { return e.Key == "D1" && e.Status == messages.StatusSucceeded })
+	b.end(messages.KindRefund, "R1")
+	b.drainedCommands()
+	if got := b.operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}) {
+		t.Errorf("history %v", got)
+	}
+}
+
+// A complaint that was decided the same way by somebody else has what the command asks for; one that was decided otherwise
+// is refused, and its refund is not sent.
+func TestDecisionMadeBefore(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]string{
+		"same way": `{"id":"D0","complaint_id":"` + complaintID + `","action":"APPROVE"}`, "otherwise": `{"id":"D0","complaint_id":"` + complaintID + `","action":"REJECT","reject_reason":"no"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.start()
+			b.publish(messages.KindDecision, first)
+			b.end(messages.KindDecision, "D0")
+			b.publish(messages.KindDecision, `{"id":"D1","complaint_id":"`+complaintID+`","action":"APPROVE","refund":{"out_refund_no":"R1","transaction_id":"TX1","amount":{"refund":100,"total":100}}}`)
+			e := b.end(messages.KindDecision, "D1")
+			if name == "same way" {
+				b.end(messages.KindRefund, "R1")
+				if e.Status != messages.StatusSucceeded {
+					t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+				}
+			} else if e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonRejected {
+				t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+			}
+			b.settled()
+			if _, there := b.sim.Refund(mchid, "R1"); there != (name == "same way") {
+				t.Errorf("refund there: %v", there)
+			}
+		})
+	}
+}
+
+// complete fails while the complaint waits for a first reply; one that is processed already has succeeded.
+func TestCompleteByState(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	b.publish(messages.KindComplete, completeBody)
+	if e := b.end(messages.KindComplete, "C1"); e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonRejected {
+		t.Errorf("while pending: %+v %+v", e.Outcome, e.Error)
+	}
+	b.publish(messages.KindDecision, rejectBody) // REJECT processes the complaint at once
+	b.end(messages.KindDecision, "D2")
+	b.publish(messages.KindComplete, `{"id":"C2","complaint_id":"`+complaintID+`","complainted_mchid":"1900000001"}`)
+	if e := b.end(messages.KindComplete, "C2"); e.Status != messages.StatusSucceeded {
+		t.Errorf("when processed: %+v %+v", e.Outcome, e.Error)
+	}
+	b.settled()
+}
+
+// Commands of one complaint are carried out in the order in which they came, also when they came at once.
+func TestCommandsOfOneComplaintKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.publish(messages.KindReply, replyBody)
+	b.publish(messages.KindComplete, completeBody)
+	b.start()
+	b.end(messages.KindReply, "P1")
+	if e := b.end(messages.KindComplete, "C1"); e.Status != messages.StatusSucceeded {
+		t.Errorf("complete: %+v %+v", e.Outcome, e.Error)
+	}
+	b.settled()
+}
+
+func TestSameIDOtherParametersIsConflict(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	b.publish(messages.KindReply, replyBody)
+	b.end(messages.KindReply, "P1")
+	b.publish(messages.KindReply, replyBody)
+	b.publish(messages.KindReply, `{"id":"P1","complaint_id":"`+complaintID+`","complainted_mchid":"1900000001","response_content":"other"}`)
+	if e := b.end(messages.KindReply, "seq-3"); e.Error == nil || e.Error.Reason != messages.ReasonConflict || e.Error.ConflictsWith != "P1" {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.settled()
+	if n := len(b.sim.RequestsTo(wxpaytest.EndpointComplaintResponse)); n != 1 {
+		t.Errorf("%d replies sent", n)
+	}
+}

@@ -1,0 +1,217 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"github.com/sirupsen/logrus"
+
+	"wxpay-worker/dlq"
+	"wxpay-worker/messages"
+)
+
+// Merchant is whose commands are carried out, and by what.
+type Merchant struct {
+	MchID        string
+	Refunds      Refunds
+	Complaints   Complaints
+	SubMerchants bool // provider mode: commands may carry sub_mchid
+}
+
+// DeadLetters keeps the commands that failed. *dlq.Queue does.
+type DeadLetters interface {
+	// Put stores a letter unless its command has one, and returns the sequence after the stream's confirmation.
+	Put(ctx context.Context, d *messages.DeadLetter) (uint64, error)
+	// Find returns the letter of one command; dlq.ErrNotFound if there is none.
+	Find(ctx context.Context, mchid string, kind messages.Kind, key string, streamSeq uint64) (*dlq.Letter, error)
+	// Remove deletes a letter.
+	Remove(ctx context.Context, seq uint64) error
+}
+
+// Options of a Consumer. All fields are required, except Clock.
+type Options struct {
+	Conn        *nats.Conn
+	Subjects    messages.Subjects
+	Merchants   []Merchant
+	DeadLetters DeadLetters
+	Log         logrus.FieldLogger
+
+	Concurrency int           // deliveries in flight per lane
+	AckWait     time.Duration // how long a delivery is ours; a call that may take long needs a quarter of it
+	PinnedTTL   time.Duration // how long a lane stays with a worker that is gone
+	Drain       time.Duration // how long deliveries in flight may take when Run ends
+	Retry       Retry
+	Clock       *Clock // nil: the wall clock
+}
+
+// Consumer carries out commands. Make it with New, start it with Run.
+type Consumer struct {
+	lanes []*lane
+	drain time.Duration
+	*shared
+}
+
+// shared is what the lanes have in common; it does not change while they run.
+type shared struct {
+	nc          *nats.Conn
+	js          jetstream.JetStream
+	subjects    messages.Subjects
+	ledger      *ledger
+	letters     DeadLetters
+	log         logrus.FieldLogger
+	clock       *Clock
+	concurrency int
+	ackWait     time.Duration
+	pinnedTTL   time.Duration
+	retry       Retry
+	// storeTimeout bounds one publish: long enough for a cluster to elect a leader, short enough to leave time in the lease
+	// to hand the command back.
+	storeTimeout time.Duration
+}
+
+// maxStoreTimeout is the bound where ack_wait leaves room for it.
+const maxStoreTimeout = 10 * time.Second
+
+// New prepares a consumer. It does no I/O; the streams must exist when Run is called (EnsureStreams).
+func New(o Options) (*Consumer, error) {
+	js, err := jetstream.New(o.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	c := &Consumer{drain: o.Drain, shared: &shared{
+		nc: o.Conn, js: js, subjects: o.Subjects, letters: o.DeadLetters, log: o.Log, clock: o.Clock,
+		ledger:      &ledger{nc: o.Conn, js: js, subjects: o.Subjects, worker: nuid.Next()},
+		concurrency: o.Concurrency, ackWait: o.AckWait, pinnedTTL: o.PinnedTTL, retry: o.Retry,
+		storeTimeout: min(maxStoreTimeout, o.Clock.Wall(o.AckWait/2)),
+	}}
+	for _, m := range o.Merchants {
+		c.lanes = append(c.lanes, newLane(c.shared, m, familyRefund), newLane(c.shared, m, familyComplaint))
+	}
+	return c, nil
+}
+
+// Run serves all lanes until ctx ends, and then drains them: no new deliveries, those in flight may finish within
+// Options.Drain, the rest are handed back. It returns an error only if the connection cannot be used at all; what goes wrong
+// with a lane is logged and tried again.
+func (c *Consumer) Run(ctx context.Context) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+
+	var running, helpers sync.WaitGroup
+	failed := make([]error, len(c.lanes))
+	for i, l := range c.lanes {
+		running.Go(func() { failed[i] = l.run(ctx, work) })
+	}
+	helping, dismiss := context.WithCancel(work)
+	helpers.Go(func() { c.kickAfterReconnects(helping) })
+	helpers.Go(func() { c.reportOrphans(helping) })
+	// A drain that takes too long is cut: what is in flight then is handed back.
+	helpers.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-helping.Done():
+			return
+		}
+		select {
+		case <-time.After(c.drain):
+			stop()
+		case <-helping.Done():
+		}
+	})
+	running.Wait()
+	dismiss()
+	helpers.Wait()
+	// Acknowledgements are not awaited one by one; here is where they must have left.
+	if err := c.nc.FlushTimeout(c.storeTimeout); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		c.log.WithError(err).Warn("some acknowledgements may not have left; their commands come again, and the ledger answers")
+	}
+	return errors.Join(failed...)
+}
+
+// kickAfterReconnects tells every lane when the connection is new.
+func (c *Consumer) kickAfterReconnects(ctx context.Context) {
+	connected := c.nc.StatusChanged(nats.CONNECTED)
+	defer c.nc.RemoveStatusListener(connected)
+	for {
+		select {
+		case <-connected:
+			for _, l := range c.lanes {
+				l.kick()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// orphanInterval is how often commands of unknown merchants are looked for.
+const orphanInterval = time.Minute
+
+// reportOrphans says how many commands wait for merchants that the configuration does not know. They stay untouched.
+func (c *Consumer) reportOrphans(ctx context.Context) {
+	tick := time.NewTicker(orphanInterval)
+	defer tick.Stop()
+	reported := map[string]uint64{}
+	for {
+		orphans, err := c.Orphans(ctx)
+		if err != nil && ctx.Err() == nil {
+			c.log.WithError(err).Warn("cannot look for orphaned commands")
+		}
+		for mchid, n := range orphans {
+			if reported[mchid] != n {
+				c.log.WithFields(logrus.Fields{fieldMchID: mchid, fieldCount: n}).Warn("commands wait for a merchant that is not configured")
+			}
+		}
+		if err == nil {
+			reported = orphans
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Orphans counts the waiting commands of merchants that the configuration does not know, by merchant.
+func (c *Consumer) Orphans(ctx context.Context) (map[string]uint64, error) {
+	stream, err := c.js.Stream(ctx, c.subjects.CommandsStream())
+	if err != nil {
+		return nil, fmt.Errorf("count orphaned commands: %w", err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		return nil, fmt.Errorf("count orphaned commands: %w", err)
+	}
+	known := map[string]bool{}
+	for _, l := range c.lanes {
+		known[l.mchid] = true
+	}
+	orphans := map[string]uint64{}
+	for subject, n := range info.State.Subjects {
+		// <prefix>.command.<mchid>.…: whatever stands there, also what could never be a merchant number.
+		if tokens := strings.Split(subject, "."); len(tokens) > 3 && !known[tokens[2]] {
+			orphans[tokens[2]] += n
+		}
+	}
+	return orphans, nil
+}
+
+// send puts a command on its subject and awaits the stream's confirmation.
+func (s *shared) send(ctx context.Context, mchid string, kind messages.Kind, body []byte, from nats.Header) error {
+	ctx, cancel := context.WithTimeout(ctx, s.storeTimeout)
+	defer cancel()
+	msg := &nats.Msg{Subject: s.subjects.Command(mchid, kind), Data: body, Header: nats.Header{}}
+	if trace := from.Get(messages.HeaderTraceparent); trace != "" {
+		msg.Header.Set(messages.HeaderTraceparent, trace)
+	}
+	_, err := s.js.PublishMsg(ctx, msg)
+	return err
+}

@@ -1,0 +1,102 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// delivery is one hand-over of a command by the server, and our lease on it.
+//
+// The lease runs for ack_wait from arrival, or from the last renewal that the server confirmed; after it the server hands
+// the command to somebody else. No writing call begins after three quarters of it (the budget), so that a call that was
+// begun in time also ends in time.
+type delivery struct {
+	msg       *nats.Msg
+	sequence  uint64    // of the command in the commands stream: its identity there
+	delivered uint64    // hand-overs so far, this one included; a single server may forget some at kill -9
+	stored    time.Time // when the server stored the command, by its clock
+
+	clock   *Clock
+	ackWait time.Duration
+	leased  time.Time // when the lease began, by our clock
+}
+
+func newDelivery(msg *nats.Msg, clock *Clock, ackWait time.Duration) (*delivery, error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("read delivery metadata: %w", err)
+	}
+	return &delivery{
+		msg: msg, sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp,
+		clock: clock, ackWait: ackWait, leased: clock.Now(),
+	}, nil
+}
+
+// leaseEnd is when the server may hand the command to somebody else.
+func (d *delivery) leaseEnd() time.Time { return d.leased.Add(d.ackWait) }
+
+// untilLeaseEnd bounds what is done for the delivery: past its lease it is somebody else's.
+func (d *delivery) untilLeaseEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, d.clock.Wall(d.leaseEnd().Sub(d.clock.Now())))
+}
+
+// mayWrite reports whether there is budget left to begin a call that changes something at WeChat Pay.
+func (d *delivery) mayWrite() bool {
+	return d.clock.Now().Before(d.leased.Add(d.ackWait * 3 / 4))
+}
+
+// renew starts the lease anew, once the server has confirmed it. It must not be tried after the lease's end: the server
+// confirms it to whoever asks, also while somebody else has the command by then.
+func (d *delivery) renew(ctx context.Context) error {
+	asked := d.clock.Now()
+	if !asked.Before(d.leaseEnd()) {
+		return fmt.Errorf("renew lease: it ended %s ago", asked.Sub(d.leaseEnd()))
+	}
+	ctx, cancel := d.untilLeaseEnd(ctx)
+	defer cancel()
+	if err := d.msg.InProgress(nats.Context(ctx)); err != nil {
+		return fmt.Errorf("renew lease: %w", err)
+	}
+	d.leased = asked
+	return nil
+}
+
+// wait returns when ready is closed, having kept the lease meanwhile, with a lease fresh enough to begin on.
+func (d *delivery) wait(ctx context.Context, ready <-chan struct{}) error {
+	beat := time.NewTicker(max(d.clock.Wall(d.ackWait/4), time.Millisecond))
+	defer beat.Stop()
+	for {
+		select {
+		case <-ready:
+			if d.clock.Now().Sub(d.leased) < d.ackWait/4 {
+				return nil
+			}
+			return d.renew(ctx)
+		case <-beat.C:
+			if err := d.renew(ctx); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// The ends of a delivery. An acknowledgement that is lost costs one redelivery, which the ledger answers: none is awaited.
+
+// ack says that the command has ended and its end is recorded.
+func (d *delivery) ack() error { return d.msg.Ack() }
+
+// later asks for the command again after the delay.
+func (d *delivery) later(delay time.Duration) error {
+	if delay = d.clock.Wall(delay); delay <= 0 {
+		return d.msg.Nak() // NakWithDelay(0) is the same, but says so less plainly
+	}
+	return d.msg.NakWithDelay(delay)
+}
+
+// bury says that the command has ended as a dead letter. The reason shows in the server's advisory.
+func (d *delivery) bury(reason string) error { return d.msg.Respond([]byte("+TERM " + reason)) }

@@ -1,0 +1,147 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"time"
+
+	"wxpay-worker/messages"
+)
+
+// order is a delivered command on its way through a lane.
+type order struct {
+	*delivery
+	kind      messages.Kind
+	cmd       messages.Command         // nil if the message could not be decoded
+	malformed *messages.MalformedError // why it cannot be carried out, nil if it can
+	began     time.Time
+	wrote     bool // whether this delivery has made a writing call
+}
+
+// end is how a delivery ends.
+type end struct {
+	verdict string          // for the log
+	status  messages.Status // recorded, if the command has ended or is followed
+	reason  messages.Reason // of the dead letter
+	letter  uint64          // its sequence
+	again   bool            // hand the command back, to come again after delay
+	delay   time.Duration
+	err     error             // what went wrong, if anything did
+	failure *messages.Failure // what the dead letter says
+}
+
+// handle carries out one delivery, from decoding to acknowledgement. Nothing is acknowledged before its record is confirmed.
+func (l *lane) handle(ctx context.Context, o *order, ready <-chan struct{}, done func()) {
+	defer done()
+	if err := o.wait(ctx, ready); err != nil {
+		l.finish(o, again("not begun", 0, err))
+		return
+	}
+	ctx, cancel := o.untilLeaseEnd(ctx)
+	defer cancel()
+	l.finish(o, l.contain(ctx, o))
+}
+
+// contain turns a panic into a dead letter: a command that panics once would do so at every redelivery.
+func (l *lane) contain(ctx context.Context, o *order) end {
+	e, panicked := l.protect(func() end { return l.carryOut(ctx, o) })
+	if !panicked {
+		return e
+	}
+	// The value may hold anything, payer data too: its type is in the log, and no more than that goes further.
+	e, panicked = l.protect(func() end {
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonPoison, message: "handling the command panicked"})
+	})
+	if panicked {
+		return again("panicked twice", l.retry.Max, nil)
+	}
+	return e
+}
+
+func (l *lane) protect(f func() end) (e end, panicked bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.log.Errorf("panic in handler: %T\n%s", p, debug.Stack())
+			panicked = true
+		}
+	}()
+	return f(), false
+}
+
+// carryOut decides what a delivery is for and does it.
+func (l *lane) carryOut(ctx context.Context, o *order) end {
+	if letter, err := l.letterOf(ctx, o); err != nil {
+		return again("dead letters unread", l.retry.Initial, err)
+	} else if letter != nil {
+		// Crash after the dead letter was stored: it is there, its `failed` may not be. Publish what is missing.
+		return l.announce(ctx, o, &letter.DeadLetter, letter.Sequence)
+	}
+	if o.malformed != nil {
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: o.malformed.Error()})
+	}
+	entry, err := l.ledger.read(ctx, l.mchid, o.kind, o.cmd.Key())
+	if err != nil {
+		return again("ledger unread", l.retry.Initial, err)
+	}
+	switch entry.standing(o.cmd.Digest(), o.sequence) {
+	case standingEnded:
+		return end{verdict: "duplicate", status: entry.status()}
+	case standingConflict:
+		return l.bury(ctx, o, conflictWith(o.cmd.Key()))
+	}
+	if cmd, ok := o.cmd.(*messages.RefundCommand); ok {
+		return l.refund(ctx, o, cmd, entry)
+	}
+	return l.complaint(ctx, o, entry)
+}
+
+// finish tells the server what became of the delivery, and the log its whole story.
+func (l *lane) finish(o *order, e end) {
+	var err error
+	switch {
+	case e.again:
+		err = o.later(e.delay)
+	case e.letter != 0:
+		err = o.bury(string(e.reason))
+	default:
+		err = o.ack()
+	}
+	l.logEnd(o, e, errors.Join(e.err, err))
+}
+
+// again hands the command back.
+func again(verdict string, delay time.Duration, err error) end {
+	return end{verdict: verdict, again: true, delay: delay, err: err}
+}
+
+// record publishes an outcome and returns how the delivery ends. What it says of the refund may be nil.
+func (l *lane) record(ctx context.Context, o *order, e *entry, out *messages.Outcome) end {
+	if _, err := l.write(ctx, o, e, out); err != nil {
+		// Crash here, or an answer that was lost: WeChat Pay has done it and the ledger may not say so. The redelivery reads
+		// the ledger, and where that is silent asks WeChat Pay.
+		return again("unrecorded", 0, err)
+	}
+	l.memory.forget(memoryKey(out.Kind, out.Key))
+	return end{verdict: Done.String(), status: out.Status}
+}
+
+// write fills in what all outcomes share and records one.
+func (l *lane) write(ctx context.Context, o *order, e *entry, out *messages.Outcome) (*entry, error) {
+	return l.writeAs(ctx, o, e, out, o.cmd.Digest(), e.firstAt, 0)
+}
+
+func (l *lane) writeAs(ctx context.Context, o *order, e *entry, out *messages.Outcome, digest string, firstAt time.Time, commandsSeq uint64) (*entry, error) {
+	out.MchID, out.At, out.Final = l.mchid, l.clock.Now(), out.Status.Final()
+	if o.cmd != nil {
+		out.ID, out.Metadata, out.ComplaintID = o.cmd.Base().ID, o.cmd.Base().Metadata, o.cmd.Complaint()
+	} else {
+		out.ID = messages.CommandID(messages.Header(o.msg.Header))
+	}
+	// The record must be tried even when the lease has just ended: it can only win or find that it has lost.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.storeTimeout)
+	defer cancel()
+	return l.ledger.write(ctx, e, out, digest, messages.Get(messages.Header(o.msg.Header), messages.HeaderTraceparent), firstAt, commandsSeq)
+}
+
+func memoryKey(kind messages.Kind, key string) string { return string(kind) + "/" + key }

@@ -1,0 +1,272 @@
+package consumer_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"wxpay-worker/consumer"
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
+	"wxpay-worker/wxpay/wxpaytest"
+)
+
+// Whatever a publisher sends ends as a dead letter that names the field, with no call, and the next command goes on.
+func TestMalformedCommandsEndAsDeadLetters(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	cases := []struct{ name, body, field string }{
+		{"broken JSON", `{"out_refund_no":`, ""},
+		{"empty", ``, ""},
+		{"unknown field", `{"out_refund_no":"R9","transaction_id":"T","amount":{"refund":1,"total":1},"amout":1}`, "amout"},
+		{"wrong amount", `{"out_refund_no":"R9","transaction_id":"T","amount":{"refund":2,"total":1}}`, "amount.refund"},
+		{"over-long text", `{"out_refund_no":"R9","transaction_id":"T","amount":{"refund":1,"total":1},"reason":"` + strings.Repeat("商", 27) + `"}`, "reason"},
+		{"four-byte character", `{"out_refund_no":"R9","transaction_id":"T","amount":{"refund":1,"total":1},"reason":"😀"}`, "reason"},
+		{"wrong merchant", `{"mchid":"1900000002","out_refund_no":"R9","transaction_id":"T","amount":{"refund":1,"total":1}}`, "mchid"},
+		{"sub-merchant of no provider", `{"sub_mchid":"1900000003","out_refund_no":"R9","transaction_id":"T","amount":{"refund":1,"total":1}}`, "sub_mchid"},
+		{"too large", `{"out_refund_no":"R9","reason":"` + strings.Repeat("x", 65<<10) + `"}`, ""},
+	}
+	for i, c := range cases {
+		seq := b.publish(messages.KindRefund, c.body, "Wxpay-Command-Id", fmt.Sprintf("cmd-%d", i))
+		e := b.end(messages.KindRefund, messages.SeqKey(seq))
+		if e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonMalformed || !strings.HasPrefix(e.Error.Message, c.field) || e.ID != fmt.Sprintf("cmd-%d", i) {
+			t.Errorf("%s: %+v %+v", c.name, e.Outcome, e.Error)
+		}
+		if letter := must(b.letters.Get(t.Context(), e.DeadLetter)); string(letter.Command) != c.body || letter.StreamSeq != seq {
+			t.Errorf("%s: letter %+v", c.name, letter.DeadLetter)
+		}
+	}
+	b.publish(messages.KindRefund, refundBody("R1"))
+	b.end(messages.KindRefund, "R1")
+	b.settled()
+	if n := len(b.sim.Requests()); n != 1 {
+		t.Errorf("%d calls", n)
+	}
+}
+
+// A message without a body that bears the header by which the server marks its own word is a command all the same.
+func TestACommandThatLooksLikeAStatusIsSeen(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	for _, status := range []string{"100", "404", "408", "409", "423", "503"} {
+		seq := b.publish(messages.KindRefund, "", "Status", status, "Nats-Pin-Id", "forged")
+		if e := b.end(messages.KindRefund, messages.SeqKey(seq)); e.Error == nil || e.Error.Reason != messages.ReasonMalformed {
+			t.Errorf("status %s: %+v", status, e.Outcome)
+		}
+	}
+	b.publish(messages.KindRefund, refundBody("R1"))
+	b.end(messages.KindRefund, "R1")
+	b.settled()
+}
+
+// Headers that a publisher can send do not keep its command from being seen, nor its dead letter from being stored: as many as
+// the server takes, ones that bear our names, and bytes that no client can decode.
+func TestHostileHeadersDoNotKeepADeadLetterFromBeingStored(t *testing.T) {
+	t.Parallel()
+	for name, headers := range map[string]string{
+		"large":       "X-Big: " + strings.Repeat("x", 63<<10) + "\r\n",
+		"ours":        "Wxpay-Reason: rejected\r\nWxpay-Stream-Seq: 7\r\nNats-Expected-Stream-Mine: 1\r\n",
+		"undecodable": "no colon here\r\n",
+		"odd":         "Odd Name: y\r\nX-Tab: a\tb\r\nX-Bytes: \xff\xfe\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.start()
+			b.publishRaw("NATS/1.0\r\n"+headers+"\r\n", `{}`)
+			e := b.end(messages.KindRefund, messages.SeqKey(1))
+			if letter := must(b.letters.Get(t.Context(), e.DeadLetter)); letter.Reason != messages.ReasonMalformed || letter.StreamSeq != 1 {
+				t.Errorf("letter: %+v", letter.DeadLetter)
+			}
+			b.settled()
+		})
+	}
+}
+
+// publishRaw publishes a refund command with a header block that no client library would write.
+func (b *bench) publishRaw(header, body string) {
+	b.t.Helper()
+	conn := must(net.Dial("tcp", strings.TrimPrefix(b.server.URL(), "nats://")))
+	defer conn.Close()
+	_ = must(fmt.Fprintf(conn, "CONNECT {\"headers\":true}\r\nHPUB %s %d %d\r\n%s%s\r\nPING\r\n",
+		b.subjects.Command(mchid, messages.KindRefund), len(header), len(header)+len(body), header, body))
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		switch line := lines.Text(); {
+		case line == "PONG":
+			return
+		case strings.HasPrefix(line, "-ERR"):
+			b.t.Fatalf("server: %s", line)
+		}
+	}
+}
+
+// panicking refunds nothing.
+type panicking struct{ consumer.Refunds }
+
+func (panicking) CreateRefund(context.Context, *wxpay.RefundRequest) (*wxpay.Refund, error) {
+	panic("reason: 商品已售完")
+}
+
+func TestAPanicIsPoison(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start(func(o *consumer.Options) { o.Merchants[0].Refunds = panicking{o.Merchants[0].Refunds} })
+	b.publish(messages.KindRefund, refundBody("R1"))
+	e := b.end(messages.KindRefund, "R1")
+	if e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonPoison || strings.Contains(e.Error.Message, "商品") {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.settled()
+}
+
+// Nothing is acknowledged before its record is confirmed: what the server sees is a +ACK after an outcome, a +TERM with the
+// reason after a dead letter, a -NAK with the delay for what comes again.
+func TestAcknowledgementsOnTheWire(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Answer: wxpaytest.Answer5xx})
+	b.start()
+	b.publish(messages.KindRefund, refundBody("R1"))
+	b.end(messages.KindRefund, "R1")
+	b.publish(messages.KindRefund, `{}`)
+	b.settled()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !strings.HasPrefix(b.acks[0], `-NAK {"delay": `) {
+		t.Errorf("after a failure: %s", b.acks[0])
+	}
+	if got := b.acks[len(b.acks)-2:]; !slices.Equal(got, []string{"+ACK", "+TERM malformed"}) {
+		t.Errorf("ends: %q", got)
+	}
+}
+
+// A drain finishes what is in flight, hands the rest back at once, and leaves nothing for ack_wait to find.
+func TestDrainStrandsNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived, release := make(chan struct{}, 1), make(chan struct{})
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Skip: 20, Apply: true, Arrived: arrived, Hold: release})
+	const commands = 300
+	for i := range commands {
+		b.publish(messages.KindRefund, refundBody(fmt.Sprintf("R%d", i)))
+	}
+	w := b.start()
+	<-arrived
+	w.cancel()
+	close(release)
+	check(t, w.stop())
+	lane := must(b.js.Consumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid))
+	info := must(lane.Info(t.Context()))
+	if left := must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).CachedInfo().State.Msgs; left == 0 || left == commands {
+		t.Fatalf("%d commands left: the drain did not come in the middle", left)
+	}
+	// What was handed back is waiting for its next delivery; nothing is out with a worker that is gone.
+	if got := info.NumAckPending - info.NumRedelivered; got > 0 {
+		t.Errorf("%d deliveries stranded (%+v)", got, info)
+	}
+	b.start()
+	for i := range commands {
+		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
+	}
+	b.settled()
+}
+
+// Exactly one worker serves a lane, and another takes over at once when it drains, soon when it dies.
+func TestALaneHasOneWorkerAtATime(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*worker){"drained": func(w *worker) { _ = w.stop() }, "killed": (*worker).kill} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			served := map[string]*recorder{"first": {}, "second": {}}
+			record := func(who string) option {
+				return func(o *consumer.Options) {
+					served[who].Refunds = o.Merchants[0].Refunds
+					o.Merchants[0].Refunds = served[who]
+				}
+			}
+			first := b.start(record("first"))
+			b.publish(messages.KindRefund, refundBody("R0"))
+			b.end(messages.KindRefund, "R0")
+			b.start(record("second"))
+			for i := 1; i <= 100; i++ {
+				b.publish(messages.KindRefund, refundBody(fmt.Sprintf("R%d", i)))
+			}
+			b.end(messages.KindRefund, "R100")
+			b.settled()
+			if a, z := served["first"].calls(), served["second"].calls(); a != 101 || z != 0 {
+				t.Fatalf("first made %d calls, second %d", a, z)
+			}
+			end(first)
+			b.publish(messages.KindRefund, refundBody("R101"))
+			b.end(messages.KindRefund, "R101")
+			if n := served["second"].calls(); n != 1 {
+				t.Errorf("second made %d calls after the first was %s", n, name)
+			}
+			b.settled()
+		})
+	}
+}
+
+// A lane that has no room keeps its pin: its commands do not go to a second worker beside the first.
+func TestAFullLaneKeepsItsPin(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	release := make(chan struct{})
+	arrived := make(chan struct{}, 2)
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: 2, Apply: true, Arrived: arrived, Hold: release})
+	narrow := func(o *consumer.Options) { o.Concurrency = 2 }
+	second := &recorder{}
+	b.start(narrow, func(o *consumer.Options) { o.PinnedTTL = minPinnedTTL })
+	for i := range 5 {
+		b.publish(messages.KindRefund, refundBody(fmt.Sprintf("R%d", i)))
+	}
+	<-arrived
+	<-arrived
+	b.start(narrow, func(o *consumer.Options) {
+		o.PinnedTTL = minPinnedTTL
+		second.Refunds = o.Merchants[0].Refunds
+		o.Merchants[0].Refunds = second
+	})
+	// The server says when a lane changes hands; for longer than the pin lives, it does not.
+	unpinned := must(b.nc.SubscribeSync("$JS.EVENT.ADVISORY.CONSUMER.UNPINNED.>"))
+	if m, err := unpinned.NextMsg(3 * minPinnedTTL / 2); err == nil {
+		t.Errorf("lane changed hands: %s", m.Data)
+	}
+	close(release)
+	for i := range 5 {
+		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
+	}
+	b.settled()
+	if n := second.calls(); n != 0 {
+		t.Errorf("second worker made %d calls", n)
+	}
+}
+
+// A merchant that is not configured: its commands stay, untouched, and are counted.
+func TestOrphansStay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for range 3 {
+		b.publishFor("1900000777", messages.KindRefund, refundBody("R1"))
+	}
+	b.publish(messages.KindRefund, refundBody("R1"))
+	b.start()
+	b.end(messages.KindRefund, "R1")
+	c := must(consumer.New(consumer.Options{Conn: b.nc, Subjects: b.subjects, Merchants: []consumer.Merchant{{MchID: mchid}}, Log: quiet()}))
+	if got := must(c.Orphans(t.Context())); len(got) != 1 || got["1900000777"] != 3 {
+		t.Errorf("orphans %v", got)
+	}
+	stream := must(b.js.Stream(t.Context(), b.subjects.CommandsStream()))
+	if n := must(stream.Info(t.Context(), jetstream.WithSubjectFilter(">"))).State.Subjects["wxpay.command.1900000777.refund"]; n != 3 {
+		t.Errorf("%d left", n)
+	}
+}

@@ -1,0 +1,168 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"wxpay-worker/internal/stored"
+	"wxpay-worker/messages"
+)
+
+// ledger is what has been recorded of commands: the outcome stream itself. There is no second store to keep in step.
+type ledger struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	subjects messages.Subjects
+	worker   string // who we are in `started` events
+}
+
+// entry is the newest record of one key.
+type entry struct {
+	filter   string // all statuses of the key: the condition of every write
+	sequence uint64 // of the record, 0 if there is none: the next write names it
+
+	outcome     *messages.Outcome // nil if there is none
+	digest      string            // of the command it speaks of
+	worker      string            // who wrote it
+	firstAt     time.Time         // when the first attempt was announced, carried from one record to the next
+	commandsSeq uint64            // of `failed`: the last command that was stored before it
+}
+
+// errStale says that somebody else recorded something of the key first: read again, decide again.
+var errStale = errors.New("the ledger has moved on")
+
+// status is that of the newest record, "" if there is none.
+func (e *entry) status() messages.Status {
+	if e.outcome == nil {
+		return ""
+	}
+	return e.outcome.Status
+}
+
+// standing is what an entry means for a command that has just been delivered.
+type standing int
+
+const (
+	standingOpen     standing = iota // nothing ended yet: carry it out
+	standingRetry                    // an earlier try failed; this command was stored after that: a new try, which reads back first
+	standingEnded                    // this command, or one that equals it, has ended (or is being followed): acknowledge
+	standingConflict                 // the key belongs to a command with other parameters
+)
+
+// standing compares the entry with a command of the same key.
+func (e *entry) standing(digest string, commandSeq uint64) standing {
+	same := e.digest == digest
+	switch e.status() {
+	case "":
+		return standingOpen
+	case messages.StatusStarted:
+		if !same {
+			return standingConflict
+		}
+		return standingOpen
+	case messages.StatusFailed:
+		binds := e.outcome.Error != nil && e.outcome.Error.Reason == messages.ReasonUnresolved
+		switch {
+		case commandSeq <= e.commandsSeq && same:
+			return standingEnded
+		case !same && binds:
+			return standingConflict
+		}
+		// Another digest that is older than the failure: it was waiting beside the command that failed, and is a try of its own.
+		return standingRetry
+	default:
+		if !same {
+			return standingConflict
+		}
+		return standingEnded
+	}
+}
+
+// read returns the newest record of the key. A replica may answer that is a moment behind; the condition of the next write
+// finds that out.
+func (l *ledger) read(ctx context.Context, mchid string, kind messages.Kind, key string) (*entry, error) {
+	e := &entry{filter: l.subjects.OutcomeFilter(mchid, kind, key)}
+	m, err := stored.Last(ctx, l.nc, l.subjects.OutcomesStream(), e.filter)
+	if errors.Is(err, stored.ErrNotFound) {
+		return e, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read ledger: %w", err)
+	}
+	o, err := messages.DecodeOutcome(m.Data)
+	if err != nil {
+		return nil, fmt.Errorf("read ledger: outcome %d: %w", m.Sequence, err)
+	}
+	e.sequence, e.outcome = m.Sequence, o
+	e.digest = m.Header.Get(messages.HeaderDigest)
+	e.worker = m.Header.Get(messages.HeaderWorker)
+	e.firstAt = headerTime(m.Header, messages.HeaderFirstAt)
+	e.commandsSeq = headerUint(m.Header, messages.HeaderCommandsSeq)
+	return e, nil
+}
+
+// write records an outcome if the entry is still the newest, and returns the new newest entry. It returns errStale if it is
+// not; after any other error the record may or may not be there: read again.
+func (l *ledger) write(ctx context.Context, e *entry, o *messages.Outcome, digest, traceparent string, firstAt time.Time, commandsSeq uint64) (*entry, error) {
+	body, err := o.Encode()
+	if err != nil {
+		return nil, fmt.Errorf("record outcome: %w", err)
+	}
+	h := nats.Header(o.Headers(l.subjects))
+	h.Set(messages.HeaderWorker, l.worker)
+	if digest != "" {
+		h.Set(messages.HeaderDigest, digest)
+	}
+	if traceparent != "" {
+		h.Set(messages.HeaderTraceparent, traceparent)
+	}
+	if !firstAt.IsZero() {
+		h.Set(messages.HeaderFirstAt, firstAt.UTC().Format(time.RFC3339Nano))
+	}
+	if commandsSeq != 0 {
+		h.Set(messages.HeaderCommandsSeq, strconv.FormatUint(commandsSeq, 10))
+	}
+	msg := &nats.Msg{Subject: l.subjects.Outcome(o.MchID, o.Kind, o.Key, o.Status), Header: h, Data: body}
+	ack, err := l.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequenceForSubject(e.sequence, e.filter))
+	if stored.IsStale(err) {
+		return nil, errStale
+	}
+	if err != nil {
+		return nil, fmt.Errorf("record outcome: %w", err)
+	}
+	return &entry{
+		filter: e.filter, sequence: ack.Sequence, outcome: o,
+		digest: digest, worker: l.worker, firstAt: firstAt, commandsSeq: commandsSeq,
+	}, nil
+}
+
+// lastCommand is the sequence of the newest command there is, of any merchant.
+func (l *ledger) lastCommand(ctx context.Context) (uint64, error) {
+	stream, err := l.js.Stream(ctx, l.subjects.CommandsStream())
+	if err != nil {
+		return 0, fmt.Errorf("read last command: %w", err)
+	}
+	return stream.CachedInfo().State.LastSeq, nil
+}
+
+func headerTime(h nats.Header, name string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, h.Get(name))
+	if err != nil {
+		return time.Time{} // absent: the header is ours, and written only by write
+	}
+	return t
+}
+
+func headerUint(h nats.Header, name string) uint64 {
+	n, err := strconv.ParseUint(h.Get(name), 10, 64)
+	if err != nil {
+		return 0 // absent
+	}
+	return n
+}

@@ -1,0 +1,101 @@
+package consumer
+
+import (
+	"sync"
+	"time"
+)
+
+// attempts is what this process remembers of the calls it made for one key. It is knowledge to go on, not a record: who
+// has none of a command that was delivered before must assume that a call was made a moment ago and ask.
+type attempts struct {
+	writes int       // deliveries that made at least one writing call
+	first  time.Time // when the first of them began
+	last   time.Time // when the newest writing call may have been made
+	open   bool      // whether it is open if that call did something
+	// refusal is a proven refusal of a refund that is not believed before a query, a minute later, shows nothing.
+	refusal error
+	refused string // digest of the command that was refused: another with the same number is tried on its own
+	// repeats counts deliveries that came to nothing without counting as an attempt: they only stretch the delay.
+	repeats int
+}
+
+// wrote notes that a writing call is about to be made.
+func (a *attempts) wrote(now time.Time, firstOfDelivery bool) {
+	if firstOfDelivery {
+		a.writes++
+	}
+	if a.first.IsZero() {
+		a.first = now
+	}
+	a.last, a.open = now, true
+}
+
+// ranOut reports whether no further attempt may be made.
+func (a *attempts) ranOut(r Retry, now time.Time) bool {
+	return a.writes >= r.MaxAttempts || (!a.first.IsZero() && now.Sub(a.first) >= r.MaxAge)
+}
+
+// maxMemories bounds a lane's memory. MaxAckPending bounds the commands that are in back-off; what is above it belongs to
+// commands that another worker has finished since.
+const maxMemories = 2 * maxAckPending
+
+// memory holds the attempts of a lane's unfinished commands.
+type memory struct {
+	mu sync.Mutex
+	by map[string]*attempts // by kind and key; guarded by mu. The attempts belong to whoever has the key's turn
+}
+
+// recall returns what is remembered of the key, nil if nothing is.
+func (m *memory) recall(key string) *attempts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.by[key]
+}
+
+// keep remembers the attempts under the key.
+func (m *memory) keep(key string, a *attempts) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.by) >= maxMemories {
+		for other := range m.by { // any: whoever is forgotten asks first, which costs a query
+			delete(m.by, other)
+			break
+		}
+	}
+	m.by[key] = a
+}
+
+// forget drops what is remembered of the key: its command has ended.
+func (m *memory) forget(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.by, key)
+}
+
+// turns lets the deliveries of one key, or of one complaint, take their turn in the order in which they arrived.
+type turns struct {
+	mu   sync.Mutex
+	tail map[string]chan struct{} // closed when the last one in line is through; guarded by mu
+}
+
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// take gets in line: ready is closed when it is our turn, and done must be called once when we are through.
+func (t *turns) take(key string) (ready <-chan struct{}, done func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before, queued := t.tail[key]
+	if !queued {
+		before = closed
+	}
+	mine := make(chan struct{})
+	t.tail[key] = mine
+	return before, func() {
+		close(mine)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.tail[key] == mine {
+			delete(t.tail, key)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
+)
+
+// Refunds is what a lane needs of WeChat Pay to refund. *wxpay.Client has it.
+type Refunds interface {
+	// CreateRefund asks for a refund, or for what became of it: one number refunds once, however often it is sent.
+	CreateRefund(ctx context.Context, r *wxpay.RefundRequest) (*wxpay.Refund, error)
+	// QueryRefund reads a refund by its number; wxpay.ErrResourceNotExists if WeChat Pay has none, or does not show it yet.
+	QueryRefund(ctx context.Context, outRefundNo, subMchID string) (*wxpay.Refund, error)
+}
+
+// refund carries out one delivery of a refund command, up to the moment at which WeChat Pay has accepted it.
+//
+// The number and the parameters are the command's at every attempt. What may have happened is asked about first.
+func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry) end {
+	key := memoryKey(messages.KindRefund, cmd.OutRefundNo)
+	a := l.memory.recall(key)
+	if a == nil {
+		a = &attempts{}
+		if o.delivered > 1 || e.status() == messages.StatusFailed {
+			// Somebody may have called a moment ago, and died since. Nothing is known of it: ask, and wait before repeating.
+			a.open, a.last = true, l.clock.Now()
+			if e.status() == messages.StatusFailed && !mayHaveHappened(e.outcome.Error) {
+				a.last = time.Time{} // nothing was open when it failed: asking once is enough
+			}
+		}
+		l.memory.keep(key, a)
+	}
+	if a.open {
+		if e, settled := l.askRefund(ctx, o, cmd, e, a); settled {
+			return e
+		}
+	}
+	if a.ranOut(l.retry, l.clock.Now()) {
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, message: "tries ran out; WeChat Pay shows no such refund", attempts: a})
+	}
+	return l.createRefund(ctx, o, cmd, e, a)
+}
+
+// mayHaveHappened reports whether a dead letter of that failure leaves it open if something was done.
+func mayHaveHappened(f *messages.Failure) bool {
+	return f == nil || f.Reason == messages.ReasonUnresolved || f.Reason == messages.ReasonPoison
+}
+
+// askRefund reads back whether the refund exists. It ends the delivery, unless it has shown that the refund can be asked for
+// without doing so twice.
+func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) (end, bool) {
+	found, err := l.refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
+	switch {
+	case err == nil && !sameRefund(cmd, found):
+		return l.bury(ctx, o, conflictWith(cmd.OutRefundNo)), true
+	case err == nil:
+		return l.record(ctx, o, e, refundOutcome(cmd, found, max(a.writes, 1))), true
+	case errors.Is(err, wxpay.ErrResourceNotExists) && Classify(callRead, err) == Rejected:
+		// A query does not see the newest refunds: what it does not show is believed only a minute after the last attempt.
+		if young := absenceDelay - l.clock.Now().Sub(a.last); young > 0 {
+			return again("absent so far", young, nil), true
+		}
+		if a.refusal != nil && a.refused == cmd.Digest() {
+			return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: a.refusal, attempts: a}), true
+		}
+		a.open = false
+		return end{}, false
+	}
+	if a.ranOut(l.retry, l.clock.Now()) {
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, attempts: a}), true
+	}
+	a.repeats++
+	return again("unasked: "+Classify(callRead, err).String(), l.retry.Delay(a.writes+a.repeats), err), true
+}
+
+// createRefund makes the one call that moves money.
+func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) end {
+	if !o.mayWrite() {
+		return again("out of budget", 0, nil)
+	}
+	before := *a
+	a.wrote(l.clock.Now(), true)
+	created, err := l.refunds.CreateRefund(ctx, refundRequest(cmd))
+	// Crash here: the refund may exist, no outcome says so. The redelivery asks by the same out_refund_no.
+	verdict := Classify(callRefund, err)
+	switch verdict {
+	case Done:
+		return l.record(ctx, o, e, refundOutcome(cmd, created, a.writes))
+	case Unreached:
+		*a = before
+		a.repeats++
+		return again(verdict.String(), l.retry.Delay(a.repeats), err)
+	case Hold:
+		*a = before
+		a.repeats++
+		l.log.WithError(err).Error("WeChat Pay refuses this merchant's refunds: mend credentials or balance; the command waits")
+		return again(verdict.String(), l.retry.Delay(a.repeats), err)
+	case Transient:
+		a.open = before.open
+		return l.laterOrExhausted(ctx, o, a, err)
+	case Doubtful:
+		a.refusal, a.refused = err, cmd.Digest()
+		return again(verdict.String(), absenceDelay, err)
+	case Rejected:
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, attempts: a})
+	default:
+		return again(verdict.String(), max(absenceDelay, l.retry.Delay(a.writes)), err)
+	}
+}
+
+// laterOrExhausted ends a delivery whose attempt did nothing for sure.
+func (l *lane) laterOrExhausted(ctx context.Context, o *order, a *attempts, err error) end {
+	if a.ranOut(l.retry, l.clock.Now()) {
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, attempts: a})
+	}
+	return again(Transient.String(), l.retry.Delay(a.writes), err)
+}
+
+func refundRequest(c *messages.RefundCommand) *wxpay.RefundRequest {
+	return &wxpay.RefundRequest{
+		SubMchID: c.SubMchID, TransactionID: c.TransactionID, OutTradeNo: c.OutTradeNo, OutRefundNo: c.OutRefundNo,
+		Reason: c.Reason, NotifyURL: c.NotifyURL, FundsAccount: c.FundsAccount,
+		Amount: wxpay.RefundAmount{Refund: c.Amount.Refund, Total: c.Amount.Total, Currency: c.Amount.Currency},
+	}
+}
+
+// sameRefund reports whether a refund that was read back is the one the command asks for. An order number that the command
+// does not name is not compared.
+func sameRefund(c *messages.RefundCommand, r *wxpay.Refund) bool {
+	return r.Amount.Refund == c.Amount.Refund && r.Amount.Total == c.Amount.Total &&
+		(c.TransactionID == "" || r.TransactionID == "" || c.TransactionID == r.TransactionID) &&
+		(c.OutTradeNo == "" || r.OutTradeNo == "" || c.OutTradeNo == r.OutTradeNo)
+}
+
+// refundStatus maps WeChat Pay's refund states. One that is not known yet is followed like PROCESSING.
+var refundStatus = map[string]messages.Status{
+	wxpay.RefundSuccess:  messages.StatusSucceeded,
+	wxpay.RefundClosed:   messages.StatusClosed,
+	wxpay.RefundAbnormal: messages.StatusAbnormal,
+}
+
+func refundOutcome(c *messages.RefundCommand, r *wxpay.Refund, attempts int) *messages.Outcome {
+	status, final := refundStatus[r.Status]
+	if !final {
+		status = messages.StatusAccepted
+	}
+	return &messages.Outcome{
+		Kind: messages.KindRefund, Key: c.OutRefundNo, Status: status, Attempts: attempts,
+		Refund: &messages.Refund{
+			RefundID: r.RefundID, OutRefundNo: r.OutRefundNo, TransactionID: r.TransactionID, OutTradeNo: r.OutTradeNo,
+			Status: r.Status, Channel: r.Channel, UserReceivedAccount: r.UserReceivedAccount, SuccessTime: r.SuccessTime,
+			Amount: messages.Amount{Refund: r.Amount.Refund, Total: r.Amount.Total, Currency: r.Amount.Currency},
+		},
+	}
+}

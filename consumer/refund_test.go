@@ -1,0 +1,226 @@
+package consumer_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"wxpay-worker/consumer"
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay/wxpaytest"
+)
+
+func refundBody(no string) string {
+	return fmt.Sprintf(`{"out_refund_no":%q,"transaction_id":"TX%s","amount":{"refund":60,"total":100},"reason":"商品已售完","metadata":{"order":"42"}}`, no, no)
+}
+
+func TestRefundIsAccepted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	seq := b.publish(messages.KindRefund, refundBody("R1"), "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	e := b.end(messages.KindRefund, "R1")
+	book, ok := b.sim.Refund(mchid, "R1")
+	if !ok || book.Amount != 60 || book.Creates != 1 {
+		t.Fatalf("books: %+v, %v", book, ok)
+	}
+	if e.Status != messages.StatusAccepted || e.Final || e.Attempts != 1 || e.Metadata["order"] != "42" || e.Refund.RefundID != book.RefundID {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Refund)
+	}
+	for name, want := range map[string]string{
+		"ce-id": "1900000001.refund.R1.accepted", "ce-type": "wxpay.refund.accepted", "ce-source": "/wxpay/1900000001", "ce-subject": "R1",
+		"ce-specversion": "1.0", "Content-Type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	} {
+		if got := e.header.Get(name); got != want {
+			t.Errorf("header %s: %q, want %q", name, got, want)
+		}
+	}
+	b.settled()
+	if seq != 1 {
+		t.Errorf("sequence %d", seq)
+	}
+}
+
+// Every hardship of the answer to the create call, with the refund carried out or not, ends in one accepted refund.
+func TestRefundSurvivesEveryAnswer(t *testing.T) {
+	t.Parallel()
+	for _, answer := range hardships {
+		for _, apply := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/applied=%v", answer, apply), func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: apply, Answer: answer})
+				b.start()
+				b.publish(messages.KindRefund, refundBody("R1"))
+				if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+					t.Errorf("ended %s: %+v", e.Status, e.Error)
+				}
+				b.settled()
+			})
+		}
+	}
+}
+
+// hardships are the answers after which it is open what happened, or which must be ridden out.
+var hardships = []wxpaytest.Answer{
+	wxpaytest.AnswerLost, wxpaytest.AnswerCutShort, wxpaytest.Answer429, wxpaytest.Answer5xx, wxpaytest.Answer502HTML,
+	wxpaytest.AnswerSlow, wxpaytest.AnswerForged, wxpaytest.AnswerProbe, wxpaytest.AnswerStale, wxpaytest.AnswerUnsigned, wxpaytest.AnswerUnknownSerial,
+}
+
+func TestDuplicateRefundIsAcknowledgedWithoutACall(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	for range 5 {
+		b.publish(messages.KindRefund, refundBody("R1"))
+	}
+	b.end(messages.KindRefund, "R1")
+	b.settled()
+	if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
+		t.Errorf("%d create calls", n)
+	}
+	if got := b.statuses(messages.KindRefund, "R1"); len(got) != 1 {
+		t.Errorf("outcomes %v", got)
+	}
+}
+
+func TestSameNumberOtherParametersIsConflictWithoutACall(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	b.publish(messages.KindRefund, refundBody("R1"))
+	b.end(messages.KindRefund, "R1")
+	b.publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":61,"total":100}}`)
+	e := b.end(messages.KindRefund, "seq-2")
+	if e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonConflict || e.Error.ConflictsWith != "R1" {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	letter := must(b.letters.Get(t.Context(), e.DeadLetter))
+	if letter.Reason != messages.ReasonConflict || letter.ConflictsWith != "R1" || letter.StreamSeq != 2 {
+		t.Errorf("letter: %+v", letter)
+	}
+	b.settled()
+	if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
+		t.Errorf("%d create calls", n)
+	}
+}
+
+// A number that another system used with other amounts is seen when WeChat Pay's refund is read back.
+func TestRefundReadBackWithOtherAmountsIsConflict(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	b.publish(messages.KindRefund, refundBody("R1"))
+	b.end(messages.KindRefund, "R1")
+	b.settled()
+	check(t, must(b.js.Stream(t.Context(), b.subjects.OutcomesStream())).Purge(t.Context())) // the ledger forgets, WeChat Pay does not
+	b.mu.Lock()
+	b.events = nil
+	b.mu.Unlock()
+	b.publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":61,"total":100}}`)
+	if e := b.end(messages.KindRefund, "seq-2"); e.Error == nil || e.Error.Reason != messages.ReasonConflict {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.settled()
+}
+
+// A definite, proven no is a dead letter that carries the command's bytes and WeChat Pay's answer; a corrected command with
+// the same number is a new try.
+func TestRejectedRefundIsADeadLetterAndCanBeCorrected(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR", Message: "参数错误 商品已售完"})
+	b.start()
+	body := refundBody("R1")
+	seq := b.publish(messages.KindRefund, body, "X-Mine", "kept", "Nats-Msg-Id", "m-1")
+	e := b.end(messages.KindRefund, "R1")
+	if e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonRejected || e.Error.Code != "PARAM_ERROR" || e.Error.HTTPStatus != 400 || e.Error.RequestID == "" {
+		t.Fatalf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	if want := fmt.Sprintf("1900000001.refund.R1.failed.%d", e.DeadLetter); e.header.Get("ce-id") != want {
+		t.Errorf("ce-id %q, want %q", e.header.Get("ce-id"), want)
+	}
+	letter := must(b.letters.Get(t.Context(), e.DeadLetter))
+	if string(letter.Command) != body || letter.StreamSeq != seq || letter.Code != "PARAM_ERROR" || letter.Attempts != 1 ||
+		letter.CommandID != "m-1" || letter.Subject != "wxpay.command.1900000001.refund" || letter.Original["X-Mine"][0] != "kept" {
+		t.Errorf("letter: %+v", letter.DeadLetter)
+	}
+	if letter.Message != "参数错误 …" {
+		t.Errorf("message %q repeats a value of the command", letter.Message)
+	}
+	b.drainedCommands()
+
+	b.publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":50,"total":100}}`)
+	b.await("R1 accepted", func(e event) bool { return e.Key == "R1" && e.Status == messages.StatusAccepted })
+	b.drainedCommands()
+	if got, want := b.statuses(messages.KindRefund, "R1"), []messages.Status{messages.StatusFailed, messages.StatusAccepted}; !slices.Equal(got, want) {
+		t.Errorf("statuses %v", got)
+	}
+}
+
+// INVALID_REQUEST may be our own earlier attempt's doing: it is believed only when a query, a minute later, shows nothing.
+func TestInvalidRequestIsNotBelievedBeforeAQuery(t *testing.T) {
+	t.Parallel()
+	for name, apply := range map[string]bool{"nothing there": false, "it exists": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: apply, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "INVALID_REQUEST"})
+			b.start()
+			b.publish(messages.KindRefund, refundBody("R1"))
+			e := b.end(messages.KindRefund, "R1")
+			if apply && e.Status != messages.StatusAccepted || !apply && (e.Status != messages.StatusFailed || e.Error.Code != "INVALID_REQUEST") {
+				t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+			}
+			b.settled()
+			create := b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)
+			query := b.sim.RequestsTo(wxpaytest.EndpointRefundQuery)
+			if len(create) != 1 || len(query) == 0 {
+				t.Fatalf("%d create calls, %d queries", len(create), len(query))
+			}
+			if gap := query[len(query)-1].At.Sub(create[0].At); !apply && gap.Seconds() < 60 {
+				t.Errorf("believed after %s", gap)
+			}
+		})
+	}
+}
+
+// Our own trouble empties no queue: the command waits and goes through when it is mended.
+func TestNotEnoughWaitsAndKeepsTheNumber(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sim.SetBalance(mchid, 0)
+	b.start()
+	b.publish(messages.KindRefund, refundBody("R1"))
+	for len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)) < 3 { // each one is a refusal; more of them come by themselves
+		b.awaitAck()
+	}
+	b.sim.SetBalance(mchid, 1000)
+	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted || e.Attempts != 1 {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.settled()
+}
+
+// Tries run out: `exhausted` when WeChat Pay shows nothing, `unresolved` when it does not say.
+func TestTriesRunOut(t *testing.T) {
+	t.Parallel()
+	for want, fault := range map[messages.Reason]wxpaytest.Fault{
+		messages.ReasonExhausted:  {Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.Answer5xx},
+		messages.ReasonUnresolved: {Times: -1, Apply: true, Answer: wxpaytest.AnswerForged},
+	} {
+		t.Run(string(want), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.sim.Fault(fault)
+			b.start(func(o *consumer.Options) { o.Retry.MaxAttempts = 3; o.Retry.MaxAge = 10 * time.Minute })
+			b.publish(messages.KindRefund, refundBody("R1"))
+			e := b.end(messages.KindRefund, "R1")
+			if e.Status != messages.StatusFailed || e.Error.Reason != want {
+				t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+			}
+			b.settled()
+		})
+	}
+}

@@ -1,0 +1,91 @@
+// Package natsembed runs a NATS server with JetStream inside this process, so that one binary is a complete installation.
+//
+// Its store is synced on every write: a confirmed message is on the disk, not in the page cache. Only cmd/worker and tests
+// link it; consumer, dlq, messages and wxpay never do (internal/archtest says so).
+package natsembed
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// Options of the server.
+type Options struct {
+	Listen string        // host:port for other clients; port 0 takes a free one; "" listens nowhere
+	Dir    string        // where JetStream keeps its files; created if missing
+	NoSync bool          // do not sync every write: for tests of things other than crashes
+	Ready  time.Duration // how long the start may take; 0: 10 s
+}
+
+// Server is a running server. Shutdown ends it.
+type Server struct{ s *server.Server }
+
+// Start runs a server and returns when it takes connections.
+func Start(o Options) (*Server, error) {
+	opts := &server.Options{
+		ServerName: "wxpay-worker-embedded", JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
+		DontListen: o.Listen == "", NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
+	}
+	if o.Listen != "" {
+		host, port, err := net.SplitHostPort(o.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("listen address %q: %w", o.Listen, err)
+		}
+		if opts.Port, err = strconv.Atoi(port); err != nil {
+			return nil, fmt.Errorf("listen address %q: port is not a number", o.Listen)
+		}
+		if opts.Port == 0 {
+			opts.Port = server.RANDOM_PORT
+		}
+		opts.Host = host
+		if err := probe(o.Listen); err != nil {
+			return nil, err
+		}
+	}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded NATS server: %w", err)
+	}
+	s.Start()
+	if o.Ready == 0 {
+		o.Ready = 10 * time.Second
+	}
+	if !s.ReadyForConnections(o.Ready) || !s.JetStreamEnabled() {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return nil, errors.New("start embedded NATS server: not ready in time: is another server using the store directory or the port?")
+	}
+	return &Server{s: s}, nil
+}
+
+// probe says in time what the server would only log: that the address is taken.
+func probe(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen for NATS clients: %w", err)
+	}
+	return l.Close()
+}
+
+// URL is where other clients reach the server; "" if it listens nowhere.
+func (s *Server) URL() string {
+	if s.s.Addr() == nil {
+		return ""
+	}
+	return s.s.ClientURL()
+}
+
+// InProcess is the option for nats.Connect that connects without a socket.
+func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.s) }
+
+// Shutdown stops the server and waits until its files are closed.
+func (s *Server) Shutdown() {
+	s.s.Shutdown()
+	s.s.WaitForShutdown()
+}

@@ -1,0 +1,43 @@
+// Package natstest gives each test a real NATS server with JetStream, in the process, with a store of its own.
+//
+//	nc := natstest.Connect(t)        // a server of its own, stopped after the test
+//
+// Nothing here is a mock: what a test shows, it shows of the server that users run.
+package natstest
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"wxpay-worker/internal/natsembed"
+)
+
+// Start runs a server that listens on a free loopback port and stops it after the test.
+// Its store is not synced on every write: tests that kill servers start their own processes.
+func Start(t testing.TB) *natsembed.Server {
+	t.Helper()
+	s, err := natsembed.Start(natsembed.Options{Listen: "127.0.0.1:0", Dir: t.TempDir(), NoSync: true})
+	if err != nil {
+		t.Fatalf("natstest: %v", err)
+	}
+	t.Cleanup(s.Shutdown)
+	return s
+}
+
+// Connect starts a server and returns a connection to it, closed after the test.
+func Connect(t testing.TB) *nats.Conn {
+	t.Helper()
+	return Client(t, Start(t))
+}
+
+// Client returns one more connection to the server, closed after the test.
+func Client(t testing.TB, s *natsembed.Server) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(s.URL(), nats.MaxReconnects(-1), nats.Name(t.Name()))
+	if err != nil {
+		t.Fatalf("natstest: connect: %v", err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}

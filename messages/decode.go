@@ -1,0 +1,276 @@
+package messages
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+)
+
+// decoder decodes one JSON object into a struct, guided by the struct's json tags, and refuses what encoding/json lets pass: names
+// in another case, fields given twice, nulls, numbers such as 1.0 or 1e2 and lone surrogates. Only the target's own depth is ever
+// entered, since a field that it does not have ends the decoding.
+//
+// Errors are built from the inside out: a method names a place relative to the value it decodes ("" is the value itself), and its
+// caller puts the field's name before it. So a path costs nothing until there is an error.
+type decoder struct {
+	tokens *json.Decoder
+	data   []byte
+}
+
+// decodeStrict decodes data, which must be valid JSON in valid UTF-8, into the struct that target points to.
+func decodeStrict(data []byte, target any) *MalformedError {
+	d := decoder{tokens: json.NewDecoder(bytes.NewReader(data)), data: data}
+	d.tokens.UseNumber()
+	return d.value(reflect.ValueOf(target).Elem())
+}
+
+// next returns the next token, and whether its text holds half of a surrogate pair, which encoding/json replaces silently: what
+// was sent would not be what was meant.
+func (d *decoder) next() (token json.Token, broken bool) {
+	from := d.tokens.InputOffset()
+	token, err := d.tokens.Token()
+	if err != nil { // impossible: the syntax has been checked
+		return nil, true
+	}
+	if _, isText := token.(string); isText {
+		broken = hasLoneSurrogate(d.data[from:d.tokens.InputOffset()])
+	}
+	return token, broken
+}
+
+// value decodes the next value into v, whose kind is one of those that fieldsOf accepts.
+func (d *decoder) value(v reflect.Value) *MalformedError {
+	if v.Kind() == reflect.Pointer {
+		v.Set(reflect.New(v.Type().Elem()))
+		v = v.Elem()
+	}
+	token, broken := d.next()
+	if broken {
+		return expected("complete surrogate pairs")
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		if token != json.Delim('{') {
+			return expected("an object")
+		}
+		return d.object(v)
+	case reflect.Map:
+		if token != json.Delim('{') {
+			return expected("an object with strings as values")
+		}
+		return d.texts(v)
+	case reflect.Slice:
+		if token != json.Delim('[') {
+			return expected("a list of strings")
+		}
+		return d.list(v)
+	case reflect.Int64:
+		n, ok := token.(json.Number)
+		if !ok {
+			return expected("an integer")
+		}
+		// ParseInt takes no fraction and no exponent. JSON's grammar has already refused a plus sign and leading zeros.
+		i, err := strconv.ParseInt(string(n), 10, 64)
+		if err != nil {
+			return expected("an integer of 64 bits, without fraction or exponent")
+		}
+		v.SetInt(i)
+	case reflect.String:
+		s, ok := token.(string)
+		if !ok {
+			return expected("a string")
+		}
+		v.SetString(s)
+	}
+	return nil
+}
+
+// object decodes the rest of an object into a struct.
+func (d *decoder) object(v reflect.Value) *MalformedError {
+	fields := structs[v.Type()]
+	var seen uint64 // by position in fields; fieldsOf allows no more than 64
+	for d.tokens.More() {
+		token, broken := d.next()
+		name, _ := token.(string)
+		f, known := fields[name]
+		switch {
+		case broken || !known:
+			return unknown(name, fields)
+		case seen&(1<<f.bit) != 0:
+			return &MalformedError{Field: name, Expected: "it only once"}
+		}
+		seen |= 1 << f.bit
+		if err := d.value(v.FieldByIndex(f.index)); err != nil {
+			return err.at(name)
+		}
+	}
+	d.next() // the closing brace
+	return nil
+}
+
+// texts decodes the rest of an object into a map of strings. Its keys are the user's, so errors do not name them.
+func (d *decoder) texts(v reflect.Value) *MalformedError {
+	m := make(map[string]string)
+	for d.tokens.More() {
+		key, brokenKey := d.next()
+		value, brokenValue := d.next()
+		k, _ := key.(string)
+		s, isText := value.(string)
+		_, twice := m[k]
+		switch {
+		case brokenKey || brokenValue:
+			return expected("complete surrogate pairs")
+		case !isText:
+			return expected("an object with strings as values")
+		case twice:
+			return expected("each key only once")
+		}
+		m[k] = s
+	}
+	d.next() // the closing brace
+	if len(m) > 0 {
+		v.Set(reflect.ValueOf(m))
+	}
+	return nil
+}
+
+// list decodes the rest of a list of strings. An empty list stays nil: an absent one.
+func (d *decoder) list(v reflect.Value) *MalformedError {
+	var list []string
+	for d.tokens.More() {
+		token, broken := d.next()
+		s, isText := token.(string)
+		switch {
+		case broken:
+			return expected("complete surrogate pairs").in(len(list))
+		case !isText:
+			return expected("a string").in(len(list))
+		}
+		list = append(list, s)
+	}
+	d.next() // the closing bracket
+	v.Set(reflect.ValueOf(list))
+	return nil
+}
+
+// expected is an error about the value being decoded.
+func expected(what string) *MalformedError { return &MalformedError{Expected: what} }
+
+// in returns the error as it is seen from the list that holds the entry.
+func (e *MalformedError) in(entry int) *MalformedError {
+	e.Field = "[" + strconv.Itoa(entry) + "]" + e.Field
+	return e
+}
+
+// at returns the error as it is seen from the object that holds the field called name.
+func (e *MalformedError) at(name string) *MalformedError {
+	switch {
+	case e.Field == "" || e.Field[0] == '[':
+		e.Field = name + e.Field
+	default:
+		e.Field = name + "." + e.Field
+	}
+	return e
+}
+
+// unknown names a field that the contract does not have: the one thing of a command's content that errors show, because a typing
+// error cannot be found without it. The name is cut and made printable.
+func unknown(name string, fields map[string]field) *MalformedError {
+	what := "no field of this name"
+	for known := range fields {
+		if strings.EqualFold(known, name) {
+			what = "the spelling " + known
+		}
+	}
+	name = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, cut(name, 64))
+	if name == "" {
+		name = `""`
+	}
+	return &MalformedError{Field: name, Expected: what}
+}
+
+// hasLoneSurrogate reports whether the JSON text of a string holds a \u escape of half a surrogate pair.
+func hasLoneSurrogate(text []byte) bool {
+	for {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 {
+			return false
+		}
+		text = text[i:]
+		if text[1] != 'u' {
+			text = text[2:]
+			continue
+		}
+		r := unescape(text)
+		text = text[6:]
+		if !utf16.IsSurrogate(r) {
+			continue
+		}
+		if len(text) < 6 || text[0] != '\\' || text[1] != 'u' || utf16.DecodeRune(r, unescape(text)) == unicode.ReplacementChar {
+			return true
+		}
+		text = text[6:]
+	}
+}
+
+// unescape reads the \uXXXX with which text begins.
+func unescape(text []byte) rune {
+	n, _ := strconv.ParseUint(string(text[2:6]), 16, 16) // digits: the syntax has been checked
+	return rune(n)
+}
+
+// field is where a decoded field goes.
+type field struct {
+	index []int // for reflect.Value.FieldByIndex
+	bit   int   // position among the struct's fields
+}
+
+// structs holds the fields of every struct in a command, by their names on the wire. Written at start only.
+var structs = make(map[reflect.Type]map[string]field)
+
+func init() {
+	for _, k := range Kinds {
+		learn(reflect.TypeOf(newCommand(k)).Elem())
+	}
+}
+
+// learn adds t and the structs in it to structs. A type of field that value cannot decode is a mistake in this package.
+func learn(t reflect.Type) {
+	if _, known := structs[t]; known {
+		return
+	}
+	fields := make(map[string]field)
+	structs[t] = fields
+	for _, f := range reflect.VisibleFields(t) {
+		if f.Anonymous {
+			continue // its fields follow, promoted
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		_, twice := fields[name]
+		if name == "" || twice || len(fields) == 64 {
+			panic("messages: cannot decode field " + t.Name() + "." + f.Name)
+		}
+		fields[name] = field{index: f.Index, bit: len(fields)}
+		ft := f.Type
+		if ft.Kind() == reflect.Pointer {
+			ft = ft.Elem()
+		}
+		switch {
+		case ft.Kind() == reflect.Struct:
+			learn(ft)
+		case ft.Kind() == reflect.String, ft.Kind() == reflect.Int64:
+		case ft == reflect.TypeFor[[]string](), ft == reflect.TypeFor[map[string]string]():
+		default:
+			panic("messages: cannot decode type " + ft.String())
+		}
+	}
+}

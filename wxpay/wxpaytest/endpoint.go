@@ -1,0 +1,164 @@
+package wxpaytest
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Endpoint names a call of WeChat Pay's API.
+type Endpoint string
+
+const (
+	EndpointRefundCreate         Endpoint = "RefundCreate"         // POST /v3/refund/domestic/refunds
+	EndpointRefundQuery          Endpoint = "RefundQuery"          // GET  /v3/refund/domestic/refunds/{out_refund_no}
+	EndpointUpdateRefundProgress Endpoint = "UpdateRefundProgress" // POST …/complaints-v2/{complaint_id}/update-refund-progress
+	EndpointComplaintResponse    Endpoint = "ComplaintResponse"    // POST …/complaints-v2/{complaint_id}/response
+	EndpointComplaintComplete    Endpoint = "ComplaintComplete"    // POST …/complaints-v2/{complaint_id}/complete
+	EndpointComplaintDetail      Endpoint = "ComplaintDetail"      // GET  …/complaints-v2/{complaint_id}
+	EndpointNegotiationHistory   Endpoint = "NegotiationHistory"   // GET  …/complaints-v2/{complaint_id}/negotiation-historys
+	EndpointCertificates         Endpoint = "Certificates"         // GET  /v3/certificates; every merchant is in public-key mode: always 404
+)
+
+// A route is one row of the table: a method, a path with {} for the one variable part, and how the
+// request is read. read looks at the request only, never at the books.
+type route struct {
+	endpoint Endpoint
+	method   string
+	path     string
+	read     func(q query, body []byte, id string) (operation, *refusal)
+}
+
+// Source: facts section 4, each path with its page.
+func routes(o Options) []route {
+	const refunds, complaints = "/v3/refund/domestic/refunds", "/v3/merchant-service/complaints-v2"
+	return []route{
+		{EndpointRefundCreate, http.MethodPost, refunds, readRefundCreate},
+		{EndpointRefundQuery, http.MethodGet, refunds + "/{}", readRefundQuery},
+		{EndpointUpdateRefundProgress, http.MethodPost, complaints + "/{}/update-refund-progress", readDecision(o.AllowMixedDecision)},
+		{EndpointComplaintResponse, http.MethodPost, complaints + "/{}/response", readResponse},
+		{EndpointComplaintComplete, http.MethodPost, complaints + "/{}/complete", readComplete},
+		{EndpointComplaintDetail, http.MethodGet, complaints + "/{}", readDetail},
+		{EndpointNegotiationHistory, http.MethodGet, complaints + "/{}/negotiation-historys", readHistory},
+		{EndpointCertificates, http.MethodGet, "/v3/certificates", readCertificates},
+	}
+}
+
+// find returns the route of a request, the variable part of its path decoded, and its query.
+// The target is taken as it was on the wire: nothing is cleaned up for the client.
+func find(table []route, method, target string) (r *route, id string, q query, no *refusal) {
+	path, rawQuery, hasQuery := strings.Cut(target, "?")
+	for i := range table {
+		if table[i].method != method {
+			continue
+		}
+		if raw, ok := match(table[i].path, path); ok {
+			r = &table[i]
+			if id, no = unescapeSegment(raw); no != nil {
+				return r, "", query{}, no
+			}
+			break
+		}
+	}
+	if r == nil {
+		return nil, "", query{}, refuse(http.StatusNotFound, "NOT_FOUND", "请求的URL不存在").
+			because("no such method and path (facts section 4; the code of this answer is not documented)").asViolation()
+	}
+	if hasQuery {
+		if q, no = parseQuery(rawQuery); no != nil {
+			return r, id, q, no
+		}
+	}
+	return r, id, q, nil
+}
+
+// match compares a path with a pattern; {} stands for one non-empty segment.
+func match(pattern, path string) (segment string, ok bool) {
+	before, after, variable := strings.Cut(pattern, "{}")
+	if !variable {
+		return "", path == pattern
+	}
+	if len(path) <= len(before)+len(after) || !strings.HasPrefix(path, before) || !strings.HasSuffix(path, after) {
+		return "", false
+	}
+	segment = path[len(before) : len(path)-len(after)]
+	return segment, !strings.Contains(segment, "/")
+}
+
+// unescapeSegment decodes a path segment that was escaped by the rules: `|` must travel as %7C,
+// `*` and `@` may travel as they are. Source: RFC 3986 section 3.3; facts section 9 no. 15.
+func unescapeSegment(raw string) (string, *refusal) {
+	for i := range len(raw) {
+		c := raw[i]
+		if !isUnreserved(c) && !strings.ContainsRune("%!$&'()*+,;=:@", rune(c)) {
+			return "", badURL("the path holds a byte that must be percent-encoded", sourceURL)
+		}
+	}
+	s, err := url.PathUnescape(raw)
+	if err != nil {
+		return "", badURL("the path is not validly percent-encoded", sourceURL)
+	}
+	return s, nil
+}
+
+func isUnreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
+}
+
+// A query is what stands behind the question mark, each name once.
+type query struct{ values map[string]string }
+
+// parseQuery refuses what a careful client does not send: bad escapes, a name twice.
+// Source: M:4012365337 (values are percent-encoded first, then joined).
+func parseQuery(raw string) (query, *refusal) {
+	q := query{values: map[string]string{}}
+	for pair := range strings.SplitSeq(raw, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		for i := range len(value) {
+			if c := value[i]; !isUnreserved(c) && !strings.ContainsRune("%!$'()*,;:@/?", rune(c)) {
+				return q, badURL("the query holds a byte that must be percent-encoded", sourceURL)
+			}
+		}
+		decoded, err := url.PathUnescape(value)
+		if err != nil {
+			return q, badURL("the query is not validly percent-encoded", sourceURL)
+		}
+		if _, twice := q.values[name]; twice || name == "" {
+			return q, badURL("the query names a parameter twice, or none", "stricter than production")
+		}
+		q.values[name] = decoded
+	}
+	return q, nil
+}
+
+// take returns a parameter and removes it; what is left at end is unknown.
+func (q query) take(name string) (string, bool) {
+	v, ok := q.values[name]
+	delete(q.values, name)
+	return v, ok
+}
+
+// end refuses parameters that the endpoint does not know.
+func (q query) end() *refusal {
+	for name := range q.values {
+		return refuse(http.StatusBadRequest, "PARAM_ERROR", "参数错误").in("query", name, "", "unknown parameter").
+			because("unknown query parameter (stricter than production)").asViolation()
+	}
+	return nil
+}
+
+func badURL(rule, source string) *refusal {
+	return refuse(http.StatusBadRequest, "PARAM_ERROR", "参数错误").in("url", "", "", rule).
+		because(rule + " (" + source + ")").asViolation()
+}
+
+const sourceURL = "M:4012365334, M:4012365337"
+
+// readCertificates: in pure public-key mode there is nothing to download. Source: M:4012069411.
+func readCertificates(q query, _ []byte, _ string) (operation, *refusal) {
+	if no := q.end(); no != nil {
+		return nil, no
+	}
+	return nil, refuse(http.StatusNotFound, "RESOURCE_NOT_EXISTS", "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥").
+		because("merchant is in public-key mode, there are no platform certificates (M:4012069411)")
+}
