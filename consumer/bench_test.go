@@ -71,12 +71,19 @@ type event struct {
 
 func setup(t *testing.T) *bench {
 	t.Helper()
+	return setupWith(t, wxpaytest.Options{})
+}
+
+// setupWith is setup with another simulator; its clock is the worker's, its books are open.
+func setupWith(t *testing.T, sim wxpaytest.Options) *bench {
+	t.Helper()
 	b := &bench{t: t, server: natstest.Start(t), clock: consumer.FastClock(speed), news: make(chan struct{}), creds: map[string]*wxpaytest.Credentials{}}
 	b.nc = natstest.Client(t, b.server)
 	b.js = must(jetstream.New(b.nc))
 	b.subjects = must(messages.NewSubjects("wxpay"))
 	b.letters = must(dlq.New(b.nc, b.subjects))
-	b.sim = wxpaytest.New(t, wxpaytest.Options{Now: b.clock.Now, OpenBooks: true})
+	sim.Now, sim.OpenBooks = b.clock.Now, true
+	b.sim = wxpaytest.New(t, sim)
 	b.merchant(mchid)
 	check(t, consumer.EnsureStreams(t.Context(), b.nc, consumer.Streams{Subjects: b.subjects, Replicas: 1, MaxWaiting: 1000, OutcomesMaxAge: time.Hour}))
 	b.listen()
@@ -127,7 +134,7 @@ func (b *bench) start(options ...option) *worker {
 	log.SetLevel(logrus.DebugLevel)
 	o := consumer.Options{
 		Conn: nc, Subjects: b.subjects, DeadLetters: must(dlq.New(nc, b.subjects)), Log: log, Clock: b.clock,
-		Concurrency: 16, AckWait: 4 * time.Minute, PinnedTTL: minPinnedTTL, Drain: 5 * time.Second,
+		Concurrency: 16, AckWait: ackWait, PinnedTTL: minPinnedTTL, Drain: 5 * time.Second,
 		Retry: consumer.Retry{Initial: 2 * time.Second, Multiplier: 2, Max: time.Hour, Jitter: 0.2, MaxAttempts: 25, MaxAge: 72 * time.Hour},
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.creds)) {
@@ -347,6 +354,8 @@ func (r *recorder) calls() int {
 	defer r.mu.Unlock()
 	return r.n
 }
+
+const ackWait = 4 * time.Minute
 
 // minPinnedTTL is short enough for a test to wait for a pin to run out.
 const minPinnedTTL = time.Second

@@ -200,6 +200,9 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 			return *stop
 		}
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, step: s.name, attempts: a})
+	case Malformed:
+		*a = before
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: err.Error(), step: s.name})
 	case Rejected:
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, step: s.name, attempts: a})
 	default:
@@ -216,8 +219,9 @@ func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *
 		if a.ranOut(l.retry, l.clock.Now()) {
 			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))
 		}
-		a.repeats++
-		return stop(again("unasked: "+Classify(callRead, err).String(), l.retry.Delay(a.writes+a.repeats), err))
+		verdict := Classify(callRead, err)
+		a.asked(verdict, l.clock.Now())
+		return stop(again("unasked: "+verdict.String(), l.retry.Delay(a.writes+a.repeats), err))
 	}
 	switch s.shows(state) {
 	case foundSame:

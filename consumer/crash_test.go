@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -131,12 +132,15 @@ func TestBreakingAtEveryStep(t *testing.T) {
 }
 
 // startThrough starts a worker whose wire to NATS is the cut.
-func (b *bench) startThrough(c *cut) *worker {
+func (b *bench) startThrough(c *cut) *worker { return b.startVia(c) }
+
+// startVia starts a worker whose connection is dialled by another.
+func (b *bench) startVia(dialer nats.CustomDialer, options ...option) *worker {
 	b.t.Helper()
 	lost := make(chan struct{}, 100)
-	nc := must(nats.Connect(b.server.URL(), nats.SetCustomDialer(c), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+	nc := must(nats.Connect(b.server.URL(), nats.SetCustomDialer(dialer), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
 		nats.ReconnectJitter(0, 0), nats.DisconnectErrHandler(func(*nats.Conn, error) { lost <- struct{}{} })))
-	w := b.start(func(o *consumer.Options) { o.Conn, o.DeadLetters = nc, must(dlq.New(nc, b.subjects)) })
+	w := b.start(append(options, func(o *consumer.Options) { o.Conn, o.DeadLetters = nc, must(dlq.New(nc, b.subjects)) })...)
 	b.t.Cleanup(nc.Close)
 	w.nc, w.lostWire = nc, lost
 	return w
@@ -177,43 +181,174 @@ func TestKilledWhileACallIsOnItsWay(t *testing.T) {
 	}
 }
 
-// Two workers that both believe the command is theirs: the stream lets one record win, and the call that WeChat Pay does not
-// deduplicate is made once.
+// A worker that is stopped in the middle of a call, for longer than its lease and its pin, and then goes on: another has
+// finished its command meanwhile. The stream lets one record win; what the late one believes is corrected.
 func TestTwoWorkersWithOneCommand(t *testing.T) {
 	t.Parallel()
-	for kind, c := range map[messages.Kind][2]string{
-		messages.KindRefund: {"R1", refundBody("R1")}, messages.KindReply: {"P1", replyBody}, messages.KindDecision: {"D1", approveBody},
-	} {
-		t.Run(string(kind), func(t *testing.T) {
+	refusal := wxpaytest.Fault{Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"}
+	cases := []struct {
+		name     string
+		kind     messages.Kind
+		key      string
+		body     string
+		endpoint wxpaytest.Endpoint
+		fault    wxpaytest.Fault
+	}{
+		{"refund", messages.KindRefund, "R1", refundBody("R1"), wxpaytest.EndpointRefundCreate, wxpaytest.Fault{Apply: true}},
+		{"refund refused to the first", messages.KindRefund, "R1", refundBody("R1"), wxpaytest.EndpointRefundCreate, refusal},
+		{"reply", messages.KindReply, "P1", replyBody, wxpaytest.EndpointComplaintResponse, wxpaytest.Fault{Apply: true}},
+		{"decision", messages.KindDecision, "D1", approveBody, wxpaytest.EndpointUpdateRefundProgress, wxpaytest.Fault{Apply: true}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			arrived, release := make(chan struct{}, 1), make(chan struct{})
-			endpoint := map[messages.Kind]wxpaytest.Endpoint{
-				messages.KindRefund: wxpaytest.EndpointRefundCreate, messages.KindReply: wxpaytest.EndpointComplaintResponse,
-				messages.KindDecision: wxpaytest.EndpointUpdateRefundProgress,
-			}[kind]
-			b.sim.Fault(wxpaytest.Fault{Endpoint: endpoint, Apply: true, Arrived: arrived, Hold: release})
-			b.start()
-			b.publish(kind, c[1])
+			c.fault.Endpoint, c.fault.Arrived, c.fault.Hold = c.endpoint, arrived, release
+			b.sim.Fault(c.fault)
+			g := &gate{open: make(chan struct{})}
+			// The first believes in a lease that lasts: it is the server's clock that goes on while it is stopped.
+			first := b.startVia(g, func(o *consumer.Options) { o.Concurrency = 1 })
+			b.publish(c.kind, c.body)
 			<-arrived
-			// The first is in the middle of its call; the same command arrives at a second one that serves the same lane by another
-			// consumer, as after a server that forgot whom it had pinned.
-			check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).UnpinConsumer(t.Context(), laneOf(kind), "worker"))
+			g.shut()
 			b.start()
-			b.publish(kind, c[1])
+			if e := b.end(c.kind, c.key); e.Status == messages.StatusFailed {
+				t.Errorf("ended %s: %+v", e.Status, e.Error)
+			}
 			close(release)
-			b.end(kind, c[0])
+			g.release()
+			check(t, first.stop())
 			b.settled()
-			if n := len(b.sim.RequestsTo(endpoint)); kind != messages.KindRefund && n != 1 {
-				t.Errorf("%d calls", n)
+			for letter, err := range b.letters.All(t.Context(), "", "") {
+				t.Errorf("dead letter %+v, %v of a command that succeeded", letter, err)
 			}
 		})
 	}
 }
 
-func laneOf(kind messages.Kind) string {
-	if kind == messages.KindRefund {
-		return "refund-" + mchid
+// gate is a wire to the NATS server on which nothing moves while it is shut.
+type gate struct {
+	mu     sync.Mutex
+	closed chan struct{} // nil while open; guarded by mu
+	open   chan struct{}
+}
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = g.open
+}
+
+func (g *gate) release() { close(g.open) }
+
+func (g *gate) pass() {
+	g.mu.Lock()
+	closed := g.closed
+	g.mu.Unlock()
+	if closed != nil {
+		<-closed
 	}
-	return "complaint-" + mchid
+}
+
+func (g *gate) Dial(network, address string) (net.Conn, error) {
+	conn, err := net.Dial(network, address)
+	return &gatedConn{conn, g}, err
+}
+
+type gatedConn struct {
+	net.Conn
+	g *gate
+}
+
+func (w *gatedConn) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	w.g.pass()
+	return n, err
+}
+
+func (w *gatedConn) Write(p []byte) (int, error) {
+	w.g.pass()
+	return w.Conn.Write(p)
+}
+
+// A `started` of somebody else, who may be in the middle of the call: nobody sends before its time + ack_wait.
+func TestNobodySendsWithinAnothersWindow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var c messages.ReplyCommand
+	check(t, json.Unmarshal([]byte(replyBody), &c))
+	started := &messages.Outcome{ID: "P1", Kind: messages.KindReply, MchID: mchid, Key: "P1", Status: messages.StatusStarted, At: b.clock.Now(), ComplaintID: complaintID}
+	msg := &nats.Msg{Subject: b.subjects.Outcome(mchid, messages.KindReply, "P1", messages.StatusStarted), Header: nats.Header(started.Headers(b.subjects)), Data: must(started.Encode())}
+	msg.Header.Set(messages.HeaderDigest, c.Digest())
+	msg.Header.Set(messages.HeaderWorker, "another")
+	must(b.js.PublishMsg(t.Context(), msg))
+	b.publish(messages.KindReply, replyBody)
+	b.start()
+	b.end(messages.KindReply, "P1")
+	b.settled()
+	if gap := b.sim.RequestsTo(wxpaytest.EndpointComplaintResponse)[0].At.Sub(started.At); gap < ackWait {
+		t.Errorf("sent %s after another's start", gap)
+	}
+}
+
+// A query does not see the newest refunds: a command that comes again soon after its worker died is not sent again before a
+// minute has passed, whatever the query says. (The judge calls it a violation.)
+func TestAbsenceIsBelievedAfterAMinute(t *testing.T) {
+	t.Parallel()
+	b := setupWith(t, wxpaytest.Options{QueryLag: 50 * time.Second})
+	soon := func(o *consumer.Options) { o.AckWait = 40 * time.Second }
+	arrived, never := make(chan struct{}, 1), make(chan struct{})
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
+	w := b.start(soon)
+	b.publish(messages.KindRefund, refundBody("R1"))
+	<-arrived
+	w.kill()
+	b.start(soon)
+	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+		t.Errorf("ended %s: %+v", e.Status, e.Error)
+	}
+	b.settled()
+}
+
+// A single server that is killed may forget that it had handed a command out: it comes as if for the first time, and is asked
+// about all the same.
+func TestAForgottenDeliveryIsAskedAbout(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived, never := make(chan struct{}, 1), make(chan struct{})
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
+	w := b.start()
+	b.publish(messages.KindRefund, refundBody("R1"))
+	<-arrived
+	w.kill()
+	check(t, b.js.DeleteConsumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid))
+	b.start()
+	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+		t.Errorf("ended %s: %+v", e.Status, e.Error)
+	}
+	b.settled()
+	if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
+		t.Errorf("%d create calls", n)
+	}
+}
+
+// A single server may forget delivery counts when it is killed: a dead letter that is there already is found all the same,
+// and its command is not carried out.
+func TestADeadLetterIsFoundWithoutADeliveryCount(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	seq := b.publish(messages.KindRefund, refundBody("R1"))
+	letter := must(b.letters.Put(t.Context(), &messages.DeadLetter{
+		MchID: mchid, Kind: messages.KindRefund, Key: "R1", Reason: messages.ReasonRejected, Code: "PARAM_ERROR", HTTPStatus: 400,
+		StreamSeq: seq, Subject: b.subjects.Command(mchid, messages.KindRefund), FailedAt: b.clock.Now(), FirstAt: b.clock.Now(), Command: []byte(refundBody("R1")),
+	}))
+	b.start()
+	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusFailed || e.DeadLetter != letter || e.Error.Code != "PARAM_ERROR" {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.settled()
+	if n := len(b.sim.Requests()); n != 0 {
+		t.Errorf("%d calls", n)
+	}
 }

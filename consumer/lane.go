@@ -46,16 +46,20 @@ type lane struct {
 	turns  turns
 	// sure is the newest command that may have been delivered before without our knowing: a later one with delivery count 1
 	// is provably delivered for the first time. All bits set: nothing is sure.
-	sure    atomic.Uint64
-	epoch   sync.Mutex // guards epochs, and sure against being raised for an epoch that is over
-	epochs  uint64
-	arrived chan *nats.Msg
-	through chan struct{} // one value for each handler that ends
-	kicked  chan struct{} // the connection is new: pulls are gone, and the server may have forgotten counts
+	sure   atomic.Uint64
+	epoch  sync.Mutex // guards epochs, and sure against being raised for an epoch that is over
+	epochs uint64
+	// suspects is how many more commands that are not sure are asked about before they are carried out: a server that was
+	// killed may have forgotten whom it gave them to, and no more than this were in flight.
+	suspects atomic.Int64
+	arrived  chan *nats.Msg
+	through  chan struct{} // one value for each handler that ends
+	kicked   chan struct{} // the connection is new: pulls are gone, and the server may have forgotten counts
 
 	// ---
 	pull     *puller
 	inFlight int      // handlers
+	unshared bool     // nobody served the lane before our first pin: it tells nothing new
 	held     []*order // arrived beyond what was asked for (after a reconnect), kept alive until there is room
 }
 
@@ -94,6 +98,9 @@ func (l *lane) ensure(ctx context.Context) error {
 	have, err := l.js.Consumer(ctx, stream, l.name)
 	if err == nil {
 		c := have.CachedInfo().Config
+		for _, group := range have.CachedInfo().PriorityGroups {
+			l.unshared = l.unshared && group.PinnedClientID == ""
+		}
 		if c.FilterSubject == want.FilterSubject && c.AckWait == want.AckWait && c.MaxDeliver == want.MaxDeliver &&
 			c.MaxAckPending == want.MaxAckPending && c.PriorityPolicy == want.PriorityPolicy && c.PinnedTTL == want.PinnedTTL {
 			return nil
@@ -127,6 +134,8 @@ func (l *lane) run(ctx, work context.Context) error {
 	// Set while the consumer is not known to be there: when to (try to) make sure. A lane that cannot be set up says so and
 	// tries on; the others run.
 	resume := time.After(0)
+	l.unshared = true
+	l.unsure(ctx)
 	for ctx.Err() == nil {
 		if resume == nil {
 			if err := l.refill(); err != nil {
@@ -149,6 +158,7 @@ func (l *lane) run(ctx, work context.Context) error {
 			}
 		case <-l.kicked:
 			l.pull.lapse(true)
+			l.unshared = false
 			l.unsure(ctx)
 		case <-tick.C:
 			l.pull.lapse(false)
@@ -170,9 +180,10 @@ func (l *lane) refill() error {
 // take deals with a message that arrived: a command, or the server's word on a pull.
 func (l *lane) take(work context.Context, m *nats.Msg) taken {
 	what, repinned := l.pull.take(m)
-	if repinned {
+	if repinned && !l.unshared {
 		l.unsure(work)
 	}
+	l.unshared = l.unshared && !repinned
 	if what != takenCommand {
 		return what
 	}
@@ -287,6 +298,7 @@ func (l *lane) unsure(ctx context.Context) {
 	l.epochs++
 	epoch := l.epochs
 	l.sure.Store(nothingSure)
+	l.suspects.Store(int64(l.concurrency))
 	l.epoch.Unlock()
 	go func() { // ends with the answer, or its time-out
 		ctx, cancel := context.WithTimeout(ctx, l.storeTimeout)
@@ -301,6 +313,11 @@ func (l *lane) unsure(ctx context.Context) {
 			l.sure.Store(newest)
 		}
 	}()
+}
+
+// suspect reports whether a delivery that counts as the first should be asked about all the same.
+func (l *lane) suspect(o *order) bool {
+	return o.sequence <= l.sure.Load() && l.suspects.Add(-1) >= 0
 }
 
 // kick tells the lane that its connection is new.

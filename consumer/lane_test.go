@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -158,21 +159,17 @@ func TestDrainStrandsNothing(t *testing.T) {
 	for i := range commands {
 		b.publish(messages.KindRefund, refundBody(fmt.Sprintf("R%d", i)))
 	}
-	w := b.start()
+	// A delivery that is stranded comes again after ack_wait: far beyond what this test waits for.
+	patient := func(o *consumer.Options) { o.AckWait = 30 * 24 * time.Hour }
+	w := b.start(patient)
 	<-arrived
 	w.cancel()
 	close(release)
 	check(t, w.stop())
-	lane := must(b.js.Consumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid))
-	info := must(lane.Info(t.Context()))
 	if left := must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).CachedInfo().State.Msgs; left == 0 || left == commands {
 		t.Fatalf("%d commands left: the drain did not come in the middle", left)
 	}
-	// What was handed back is waiting for its next delivery; nothing is out with a worker that is gone.
-	if got := info.NumAckPending - info.NumRedelivered; got > 0 {
-		t.Errorf("%d deliveries stranded (%+v)", got, info)
-	}
-	b.start()
+	b.start(patient)
 	for i := range commands {
 		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
 	}

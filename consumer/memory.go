@@ -9,7 +9,7 @@ import (
 // has none of a command that was delivered before must assume that a call was made a moment ago and ask.
 type attempts struct {
 	writes int       // deliveries that made at least one writing call
-	first  time.Time // when the first of them began
+	first  time.Time // when the first of them, or the first vain read-back, began
 	last   time.Time // when the newest writing call may have been made
 	open   bool      // whether it is open if that call did something
 	// refusal is a proven refusal of a refund that is not believed before a query, a minute later, shows nothing.
@@ -28,6 +28,15 @@ func (a *attempts) wrote(now time.Time, firstOfDelivery bool) {
 		a.first = now
 	}
 	a.last, a.open = now, true
+}
+
+// asked notes a read-back that came to nothing. Its age counts like that of an attempt, unless nobody was reached or our own
+// setup was at fault.
+func (a *attempts) asked(v Verdict, now time.Time) {
+	a.repeats++
+	if a.first.IsZero() && v != Unreached && v != Hold {
+		a.first = now
+	}
 }
 
 // ranOut reports whether no further attempt may be made.

@@ -3,7 +3,6 @@ package consumer
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -50,7 +49,7 @@ const (
 func (l *lane) readComplaint(ctx context.Context, complaintID string, firstAt time.Time) (*complaintState, error) {
 	state := &complaintState{since: firstAt.Add(-readBackSkew)}
 	detail, err := l.complaints.Complaint(ctx, complaintID)
-	if errors.Is(err, wxpay.ErrResourceNotExists) && Classify(callRead, err) == Rejected {
+	if Classify(callRead, err) == Rejected {
 		return state, nil
 	}
 	if err != nil {

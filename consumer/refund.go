@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"time"
 
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
@@ -25,12 +24,12 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 	a := l.memory.recall(key)
 	if a == nil {
 		a = &attempts{}
-		if o.delivered > 1 || e.status() == messages.StatusFailed {
+		switch failed := e.status() == messages.StatusFailed; {
+		case o.delivered > 1, failed && mayHaveHappened(e.outcome.Error):
 			// Somebody may have called a moment ago, and died since. Nothing is known of it: ask, and wait before repeating.
 			a.open, a.last = true, l.clock.Now()
-			if e.status() == messages.StatusFailed && !mayHaveHappened(e.outcome.Error) {
-				a.last = time.Time{} // nothing was open when it failed: asking once is enough
-			}
+		case failed, l.suspect(o):
+			a.open = true // no attempt is known of: asking once is enough
 		}
 		l.memory.keep(key, a)
 	}
@@ -73,8 +72,9 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 	if a.ranOut(l.retry, l.clock.Now()) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, attempts: a}), true
 	}
-	a.repeats++
-	return again("unasked: "+Classify(callRead, err).String(), l.retry.Delay(a.writes+a.repeats), err), true
+	verdict := Classify(callRead, err)
+	a.asked(verdict, l.clock.Now())
+	return again("unasked: "+verdict.String(), l.retry.Delay(a.writes+a.repeats), err), true
 }
 
 // createRefund makes the one call that moves money.
@@ -105,6 +105,9 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	case Doubtful:
 		a.refusal, a.refused = err, cmd.Digest()
 		return again(verdict.String(), absenceDelay, err)
+	case Malformed:
+		*a = before
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: err.Error()})
 	case Rejected:
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, attempts: a})
 	default:

@@ -68,6 +68,28 @@ var hardships = []wxpaytest.Answer{
 	wxpaytest.AnswerSlow, wxpaytest.AnswerForged, wxpaytest.AnswerProbe, wxpaytest.AnswerStale, wxpaytest.AnswerUnsigned, wxpaytest.AnswerUnknownSerial,
 }
 
+// A refusal without a valid signature says nothing: it delays a command and never ends it.
+func TestUnprovenRefusalsEndNothing(t *testing.T) {
+	t.Parallel()
+	for status, code := range map[int]string{400: "PARAM_ERROR", 403: "USER_ACCOUNT_ABNORMAL", 404: "RESOURCE_NOT_EXISTS", 302: ""} {
+		t.Run(fmt.Sprint(status, code), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.sim.Fault(wxpaytest.Fault{Times: 3, Answer: wxpaytest.AnswerRefusal, Status: status, Code: code, Unsigned: true})
+			b.start()
+			b.publish(messages.KindRefund, refundBody("R1"))
+			b.publish(messages.KindReply, replyBody)
+			if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+				t.Errorf("refund: %+v %+v", e.Outcome, e.Error)
+			}
+			if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+				t.Errorf("reply: %+v %+v", e.Outcome, e.Error)
+			}
+			b.settled()
+		})
+	}
+}
+
 func TestDuplicateRefundIsAcknowledgedWithoutACall(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

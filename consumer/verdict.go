@@ -23,11 +23,13 @@ const (
 	Doubtful
 	// Rejected: a proven, definite no.
 	Rejected
+	// Malformed: the request cannot be made at all; nothing was sent.
+	Malformed
 	// Hold: our own setup or purse is wrong. The command is innocent and waits; not an attempt.
 	Hold
 )
 
-var verdictNames = [...]string{"done", "unreached", "transient", "unknown", "doubtful", "rejected", "hold"}
+var verdictNames = [...]string{"done", "unreached", "transient", "unknown", "doubtful", "rejected", "malformed", "hold"}
 
 // String is the verdict's name in logs.
 func (v Verdict) String() string { return verdictNames[v] }
@@ -56,6 +58,7 @@ func Classify(c call, err error) Verdict {
 		answer   *wxpay.Error
 		noAnswer *wxpay.NoAnswerError
 		forged   *wxpay.SignatureError
+		argument *wxpay.ArgumentError
 	)
 	switch {
 	case errors.As(err, &noAnswer):
@@ -67,8 +70,10 @@ func Classify(c call, err error) Verdict {
 		return Unknown // a discarded answer does not mean "not executed"
 	case errors.As(err, &answer):
 		return classifyAnswer(c, answer)
+	case errors.As(err, &argument):
+		return Malformed
 	}
-	return Hold // the request could not be built or signed: ours to mend
+	return Hold // the request could not be signed: ours to mend
 }
 
 func classifyAnswer(c call, e *wxpay.Error) Verdict {
