@@ -95,24 +95,27 @@ func (b *bench) merchant(mchid string) {
 }
 
 func (b *bench) listen() {
-	sub := must(b.nc.Subscribe(b.subjects.AllOutcomes(), func(m *nats.Msg) {
-		o, err := messages.DecodeOutcome(m.Data)
+	// From the stream, not from the subject: a subscriber of the subject also sees the records that the stream refuses.
+	outcomes := must(b.js.OrderedConsumer(b.t.Context(), b.subjects.OutcomesStream(), jetstream.OrderedConsumerConfig{}))
+	consuming := must(outcomes.Consume(func(m jetstream.Msg) {
+		o, err := messages.DecodeOutcome(m.Data())
 		if err != nil {
-			b.t.Errorf("outcome on %s: %v", m.Subject, err)
+			b.t.Errorf("outcome on %s: %v", m.Subject(), err)
 			return
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.events = append(b.events, event{m.Subject, m.Header, o})
+		b.events = append(b.events, event{m.Subject(), m.Headers(), o})
 		close(b.news)
 		b.news = make(chan struct{})
 	}))
+	b.t.Cleanup(func() { consuming.Stop(); <-consuming.Closed() })
 	acks := must(b.nc.Subscribe("$JS.ACK."+b.subjects.CommandsStream()+".>", func(m *nats.Msg) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.acks = append(b.acks, string(m.Data))
 	}))
-	check(b.t, errors.Join(sub.SetPendingLimits(-1, -1), acks.SetPendingLimits(-1, -1), b.nc.Flush()))
+	check(b.t, errors.Join(acks.SetPendingLimits(-1, -1), b.nc.Flush()))
 }
 
 // worker is a running consumer.

@@ -152,7 +152,11 @@ func (q *Queue) Remove(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return fmt.Errorf("remove dead letter %d: %w", seq, err)
 	}
-	if err := stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+	if err := stream.DeleteMsg(ctx, seq); err != nil {
+		// The server has one code for all that can go wrong here: look whether the letter is gone.
+		if _, gone := q.Get(ctx, seq); errors.Is(gone, ErrNotFound) {
+			return nil
+		}
 		return fmt.Errorf("remove dead letter %d: %w", seq, err)
 	}
 	return nil

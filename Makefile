@@ -1,0 +1,40 @@
+.DEFAULT_GOAL := help
+ARGS ?=
+
+# The version that `worker version` tells; the commit comes from the build itself.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+help: ## this text
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## worker dev: NATS, simulator and worker in one process; ARGS="--feed my.jsonl" for your own commands
+	go run ./cmd/worker dev $(ARGS)
+
+build: ## the program, into bin/worker
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/worker ./cmd/worker
+
+test: ## every test, with the race detector, in any order
+	go test -race -shuffle=on -count=1 ./...
+
+fuzz: ## each fuzz target for FUZZTIME (default 30s)
+	@for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(or $(FUZZTIME),30s) $$pkg || exit 1; \
+		done; \
+	done
+
+lint: ## vet and staticcheck
+	go vet ./...
+	go tool staticcheck ./...
+
+cover: ## statement coverage by function, the least covered last
+	go test -coverprofile=cover.out -coverpkg=./... ./...
+	go tool cover -func=cover.out | sort -k3 -rn
+
+up: build ## docker compose: NATS with a synced store, simulator, worker
+	docker compose up --build --detach
+
+down: ## stop what `make up` started, keeping its volumes
+	docker compose down
+
+.PHONY: help run build test fuzz lint cover up down
