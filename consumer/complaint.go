@@ -50,7 +50,7 @@ func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
 		return l.carryStep(ctx, o, s, e, func(e *entry, a *attempts) end { return l.succeed(ctx, o, s, e, a) })
 	}
 	// The decision is announced before its reply: from here on another decision with the same id is a conflict.
-	e, a, stop := l.begin(ctx, o, s, e)
+	e, a, stop := l.claim(ctx, o, s, e)
 	if stop != nil {
 		return *stop
 	}
@@ -102,18 +102,18 @@ func (l *lane) replyStep(ctx context.Context, o *order, reply *messages.ReplyCom
 
 // carryStep announces a step, carries it out and calls then when it is proven.
 func (l *lane) carryStep(ctx context.Context, o *order, s step, e *entry, then func(*entry, *attempts) end) end {
-	e, a, stop := l.begin(ctx, o, s, e)
+	e, a, stop := l.claim(ctx, o, s, e)
 	if stop != nil {
 		return *stop
 	}
 	return l.attempt(ctx, o, s, e, a, then)
 }
 
-// begin makes sure that we are the ones who may send: that the newest `started` of the key is ours and young.
+// claim makes sure that we are the ones who may send: that the newest `started` of the key is ours and young.
 //
 // Only the writer of a `started` sends before its time + ack_wait, and a delivery's budget ends well before that. So whoever
 // finds somebody else's waits until then, and announces anew before sending; the stream lets one of several win.
-func (l *lane) begin(ctx context.Context, o *order, s step, e *entry) (*entry, *attempts, *end) {
+func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *attempts, *end) {
 	now, key := l.clock.Now(), memoryKey(s.kind, s.key)
 	a := l.memory.recall(key)
 	if a == nil {

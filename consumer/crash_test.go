@@ -327,6 +327,7 @@ func TestAbsenceIsBelievedAfterAMinute(t *testing.T) {
 	<-arrived
 	w.kill()
 	b.start(soon)
+	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
 	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
 		t.Errorf("ended %s: %+v", e.Status, e.Error)
 	}
