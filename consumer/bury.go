@@ -67,7 +67,7 @@ func (l *lane) letter(o *order, why deadEnd) *messages.DeadLetter {
 	}
 	d := &messages.DeadLetter{
 		MchID: l.mchid, Kind: o.kind, Key: messages.SeqKey(o.sequence), Reason: why.reason, Message: why.message,
-		FirstAt: o.began, FailedAt: l.clock.Now(), Subject: o.msg.Subject, StreamSeq: o.sequence, Step: why.step,
+		FirstAt: o.began, FailedAt: l.clock.Now(), Subject: o.subject, StreamSeq: o.sequence, Step: why.step,
 		ConflictsWith: why.conflictsWith, CommandID: messages.CommandID(messages.Header(o.msg.Header)),
 		Replays: int(headerUint(o.msg.Header, messages.HeaderReplays)), Original: kept, Command: o.msg.Data,
 	}
@@ -184,6 +184,7 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 		case e.digest != digest: // the key is another command's by now: do not stand in its way
 			key = messages.SeqKey(o.sequence)
 			continue
+		case status == messages.StatusAccepted && o.followed: // accepted is where its following began
 		case status != messages.StatusStarted:
 			return errSucceededMeanwhile
 		}

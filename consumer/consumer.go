@@ -48,13 +48,15 @@ type Options struct {
 	PinnedTTL   time.Duration // how long a lane stays with a worker that is gone
 	Drain       time.Duration // how long deliveries in flight may take when Run ends
 	Retry       Retry
+	Settlement  Settlement
 	Clock       *Clock // nil: the wall clock
 }
 
 // Consumer carries out commands. Make it with New, start it with Run.
 type Consumer struct {
-	lanes []*lane
-	drain time.Duration
+	lanes   []*lane
+	settler *settler
+	drain   time.Duration
 	*shared
 }
 
@@ -71,6 +73,7 @@ type shared struct {
 	ackWait     time.Duration
 	pinnedTTL   time.Duration
 	retry       Retry
+	settlement  Settlement
 	// storeTimeout bounds one publish: long enough for a cluster to elect a leader, short enough to leave time in the lease
 	// to hand the command back.
 	storeTimeout time.Duration
@@ -88,13 +91,23 @@ func New(o Options) (*Consumer, error) {
 	c := &Consumer{drain: o.Drain, shared: &shared{
 		nc: o.Conn, js: js, subjects: o.Subjects, letters: o.DeadLetters, log: o.Log, clock: o.Clock,
 		ledger:      &ledger{nc: o.Conn, js: js, subjects: o.Subjects, worker: nuid.Next()},
-		concurrency: o.Concurrency, ackWait: o.AckWait, pinnedTTL: o.PinnedTTL, retry: o.Retry,
+		concurrency: o.Concurrency, ackWait: o.AckWait, pinnedTTL: o.PinnedTTL, retry: o.Retry, settlement: o.Settlement,
 		storeTimeout: min(maxStoreTimeout, o.Clock.Wall(o.AckWait/2)),
 	}}
 	for _, m := range o.Merchants {
 		c.lanes = append(c.lanes, newLane(c.shared, m, familyRefund), newLane(c.shared, m, familyComplaint))
 	}
+	c.settler = newSettler(c.shared, c.lanes)
 	return c, nil
+}
+
+// queues lists all that is served.
+func (c *Consumer) queues() []*queue {
+	queues := []*queue{&c.settler.queue}
+	for _, l := range c.lanes {
+		queues = append(queues, &l.queue)
+	}
+	return queues
 }
 
 // Run serves all lanes until ctx ends, and then drains them: no new deliveries, those in flight may finish within
@@ -105,9 +118,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 	defer stop()
 
 	var running, helpers sync.WaitGroup
-	failed := make([]error, len(c.lanes))
-	for i, l := range c.lanes {
-		running.Go(func() { failed[i] = l.run(ctx, work) })
+	queues := c.queues()
+	failed := make([]error, len(queues))
+	for i, q := range queues {
+		running.Go(func() { failed[i] = q.run(ctx, work) })
 	}
 	helping, dismiss := context.WithCancel(work)
 	helpers.Go(func() { c.kickAfterReconnects(helping) })
@@ -142,8 +156,8 @@ func (c *Consumer) kickAfterReconnects(ctx context.Context) {
 	for {
 		select {
 		case <-connected:
-			for _, l := range c.lanes {
-				l.kick()
+			for _, q := range c.queues() {
+				q.kick()
 			}
 		case <-ctx.Done():
 			return

@@ -12,10 +12,12 @@ import (
 // order is a delivered command on its way through a lane.
 type order struct {
 	*delivery
+	subject   string // the command's; a settlement is delivered on another
 	kind      messages.Kind
 	cmd       messages.Command         // nil if the message could not be decoded
 	malformed *messages.MalformedError // why it cannot be carried out, nil if it can
 	began     time.Time
+	followed  bool // whether this is a look at an accepted refund, not a command
 	wrote     bool // whether this delivery has made a writing call
 }
 
@@ -115,8 +117,16 @@ func again(verdict string, delay time.Duration, err error) end {
 	return end{verdict: verdict, again: true, delay: delay, err: err}
 }
 
-// record publishes an outcome and returns how the delivery ends. What it says of the refund may be nil.
+// record publishes what became of a refund, and sees to it that one without an end is followed, and returns how the delivery
+// ends.
 func (l *lane) record(ctx context.Context, o *order, e *entry, out *messages.Outcome) end {
+	if out.Status == messages.StatusAccepted || out.Status == messages.StatusAbnormal {
+		if err := l.follow(ctx, o, followed{acceptedAt: l.clock.Now(), attempts: out.Attempts}); err != nil {
+			// Crash here, or a publish in doubt: accepted, and nobody knows. The redelivery asks by the same number.
+			return again("unscheduled", l.retry.Initial, err)
+		}
+		// Crash here: followed, and `accepted` is missing. The redelivery records it; so may a look, if that finds the end first.
+	}
 	if _, err := l.write(ctx, o, e, out); err != nil {
 		// Crash here, or an answer that was lost: WeChat Pay has done it and the ledger may not say so. The redelivery reads
 		// the ledger, and where that is silent asks WeChat Pay.

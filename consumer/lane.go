@@ -65,7 +65,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 //
 // Deliveries of one refund number, or of one complaint, take turns as they arrived.
 func (l *lane) order(d *delivery) func(context.Context) {
-	o := &order{delivery: d, began: l.clock.Now()}
+	o := &order{delivery: d, subject: d.msg.Subject, began: l.clock.Now()}
 	_, o.kind, _ = l.subjects.ParseCommand(d.msg.Subject) // one of the lane's: the stream takes no others
 	o.cmd, o.malformed = l.decode(o)
 	turn := messages.SeqKey(o.sequence)

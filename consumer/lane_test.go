@@ -213,6 +213,21 @@ func TestALaneHasOneWorkerAtATime(t *testing.T) {
 	}
 }
 
+// A lane asks again as soon as it has room: a backlog many times its concurrency goes through without waiting for a pull to
+// expire.
+func TestABacklogGoesThroughWithoutAPause(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const commands = 400
+	for i := range commands {
+		b.publish(messages.KindRefund, `{}`+strings.Repeat(" ", i)) // malformed: no call, no quota
+	}
+	// A pull lives a third of the pin's time: none of them ends before the test gives up.
+	b.start(func(o *consumer.Options) { o.Concurrency = 4; o.PinnedTTL = 10 * time.Minute })
+	b.end(messages.KindRefund, messages.SeqKey(commands))
+	b.settled()
+}
+
 // A lane that has no room keeps its pin: its commands do not go to a second worker beside the first.
 func TestAFullLaneKeepsItsPin(t *testing.T) {
 	t.Parallel()

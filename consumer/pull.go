@@ -20,17 +20,15 @@ import (
 //
 // Source: NATS ADR-13 (pull requests), ADR-42 (pinned consumers); nats-server 2.15 server/consumer.go, 2026-11.
 type puller struct {
-	nc      *nats.Conn
-	next    string // the consumer's request subject
-	inbox   string // answers arrive on <inbox>.<number of the pull>
-	expiry  time.Duration
-	pin     string // what the server knows us by while we are pinned, "" if we are not
-	asked   time.Time
-	number  int
-	waiting map[string]*pull // by number
-}
-
-type pull struct {
+	nc     *nats.Conn
+	next   string // the consumer's request subject
+	inbox  string // the server's word on a pull arrives on <inbox>.<name of the pull>
+	expiry time.Duration
+	pin    string // what the server knows us by while we are pinned, "" if we are not
+	asked  time.Time
+	number int
+	// The open pull. There is one at most: a delivery does not say by which pull it comes.
+	name   string
 	left   int       // deliveries it may still bring
 	lapses time.Time // when it is over even if the server never says so
 }
@@ -45,17 +43,12 @@ const (
 func newPuller(nc *nats.Conn, stream, consumer string, pinnedTTL time.Duration) *puller {
 	return &puller{
 		nc: nc, next: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer, inbox: nc.NewInbox(),
-		expiry: max(pinnedTTL/3, 10*time.Millisecond), waiting: map[string]*pull{},
+		expiry: max(pinnedTTL/3, 10*time.Millisecond),
 	}
 }
 
-// outstanding is how many deliveries may still come without asking.
-func (p *puller) outstanding() (n int) {
-	for _, w := range p.waiting {
-		n += w.left
-	}
-	return n
-}
+// open reports whether deliveries may still come without asking.
+func (p *puller) open() bool { return p.left > 0 }
 
 type pullRequest struct {
 	Expires  time.Duration `json:"expires,omitempty"`
@@ -79,14 +72,14 @@ func (p *puller) request(name string, r pullRequest) error {
 	return nil
 }
 
-// ask asks for up to n commands.
+// ask opens a pull for up to n messages; none may be open.
 func (p *puller) ask(n int) error {
 	p.number++
 	name := strconv.Itoa(p.number)
 	if err := p.request(name, pullRequest{Expires: p.expiry, Batch: n}); err != nil {
 		return err
 	}
-	p.waiting[name] = &pull{left: n, lapses: time.Now().Add(p.expiry + pullGrace)}
+	p.name, p.left, p.lapses = name, n, p.asked.Add(p.expiry+pullGrace)
 	return nil
 }
 
@@ -99,12 +92,10 @@ func (p *puller) keepPin() error {
 	return p.request(renewalPull, pullRequest{Batch: 1, MaxBytes: 1, NoWait: true})
 }
 
-// lapse forgets pulls whose end the server should have told, or all of them: after a reconnect they may be gone.
-func (p *puller) lapse(all bool) {
-	for name, w := range p.waiting {
-		if all || time.Now().After(w.lapses) {
-			delete(p.waiting, name)
-		}
+// lapse forgets a pull whose end the server should have told, or any pull: after a reconnect it may be gone.
+func (p *puller) lapse(any bool) {
+	if any || time.Now().After(p.lapses) {
+		p.left = 0
 	}
 }
 
@@ -122,37 +113,29 @@ const (
 
 // take does the books on a message that arrived, and reports a change of the pin.
 func (p *puller) take(m *nats.Msg) (what taken, repinned bool) {
-	name := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	if strings.HasPrefix(m.Reply, "$JS.ACK.") {
-		if w := p.waiting[name]; w != nil {
-			if w.left--; w.left <= 0 {
-				delete(p.waiting, name)
-			}
-		}
+		p.left = max(0, p.left-1) // a late one of an earlier pull counts too: it takes the same room
 		// The server appends its header: a publisher's of the same name comes before it.
 		if pins := m.Header[pinHeader]; len(pins) > 0 && pins[len(pins)-1] != p.pin {
 			p.pin, repinned = pins[len(pins)-1], true
 		}
 		return takenCommand, repinned
 	}
-	switch status := m.Header.Get("Status"); status {
-	case "100": // idle heartbeat or flow control: none was asked for
+	name, status := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], m.Header.Get("Status")
+	if name != p.name {
+		return takenStatus, false // an earlier pull's, or a renewal of the pin, which is refused by design
+	}
+	switch status {
+	case "100": // idle heartbeat: none was asked for
 		return takenStatus, false
 	case "423": // somebody else is pinned: ask again as a stranger
-		delete(p.waiting, name)
-		p.pin = ""
+		p.left, p.pin = 0, ""
 		return takenStatus, false
 	case "408", "404": // expired; nothing there
-		delete(p.waiting, name)
+		p.left = 0
 		return takenStatus, false
-	case "503": // nobody answers at the consumer's subject
-		delete(p.waiting, name)
-		return takenConsumer, false
-	default: // 409: consumer deleted, leadership moved, server going down; or our renewal, which is refused by design
-		if name == renewalPull {
-			return takenStatus, false
-		}
-		delete(p.waiting, name)
+	default: // 503: nobody answers at the consumer's subject. 409: consumer deleted, leadership moved, server going down
+		p.left = 0
 		return takenConsumer, false
 	}
 }

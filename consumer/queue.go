@@ -139,7 +139,7 @@ func (q *queue) run(ctx, work context.Context) error {
 
 // refill asks for as many messages as there is room for, once the last pull is used up; without room it keeps the pin.
 func (q *queue) refill() error {
-	if room := q.limit() - q.inFlight - len(q.held); room > 0 && q.pull.outstanding() == 0 {
+	if room := q.limit() - q.inFlight - len(q.held); room > 0 && !q.pull.open() {
 		return q.pull.ask(room)
 	}
 	return q.pull.keepPin()

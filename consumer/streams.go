@@ -81,6 +81,14 @@ func (w Streams) configs() []jetstream.StreamConfig {
 			Storage:     jetstream.FileStorage, Replicas: w.Replicas,
 			AllowDirect: true,
 		},
+		{
+			Name:        w.Subjects.SettlementsStream(),
+			Description: "internal: accepted refunds that are followed to their end; only the worker may publish here",
+			Subjects:    []string{w.Subjects.AllSettlements()},
+			Retention:   jetstream.WorkQueuePolicy,
+			Storage:     jetstream.FileStorage, Replicas: w.Replicas,
+			AllowMsgSchedules: true, // no limit of any kind: the server would drop schedules silently
+		},
 	}
 }
 
@@ -137,6 +145,9 @@ func extend(have, want jetstream.StreamConfig) (jetstream.StreamConfig, bool, er
 	}
 	if want.AllowDirect && !have.AllowDirect {
 		out.AllowDirect, changed = true, true
+	}
+	if want.AllowMsgSchedules && !have.AllowMsgSchedules {
+		out.AllowMsgSchedules, changed = true, true
 	}
 	return out, changed, nil
 }

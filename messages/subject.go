@@ -132,6 +132,29 @@ func (s Subjects) ParseDeadLetter(subject string) (mchid string, k Kind, r Reaso
 	return mchid, k, r, key, true
 }
 
+// SettlementAt is the subject of the schedule that follows one refund: there is at most one, a new one replaces it.
+func (s Subjects) SettlementAt(mchid, key string) string {
+	return join(s.Prefix, "settlement", "at", mchid, EscapeToken(key))
+}
+
+// SettlementDue is where a merchant's schedules arrive when their time has come. mchid may be "*" for a pattern.
+func (s Subjects) SettlementDue(mchid string) string {
+	return join(s.Prefix, "settlement", "due", mchid)
+}
+
+// ParseSettlementDue is the inverse of SettlementDue.
+func (s Subjects) ParseSettlementDue(subject string) (mchid string, ok bool) {
+	rest, ok := s.after(subject, "settlement")
+	if !ok {
+		return "", false
+	}
+	mchid, ok = strings.CutPrefix(rest, "due.")
+	return mchid, ok && ValidMchID(mchid)
+}
+
+// AllSettlements matches every schedule and everything that is due.
+func (s Subjects) AllSettlements() string { return s.Prefix + ".settlement.>" }
+
 // after returns what follows <prefix>.<family>. in subject.
 func (s Subjects) after(subject, family string) (rest string, ok bool) {
 	rest, ok = strings.CutPrefix(subject, s.Prefix+".")

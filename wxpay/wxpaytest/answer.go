@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -14,9 +15,11 @@ type parcel struct {
 	status    int
 	body      []byte
 	mediaType string
+	v2        bool   // body holds the signature, headers hold none
+	code      string // code or err_code of the answer; "" = none
 	inner     string // last part of Request-ID
 	unsigned  bool
-	serial    string // of Wechatpay-Serial
+	signer    signer // whose key it is, and what Wechatpay-Serial says
 	age       time.Duration
 	respell   func(signature string) string
 	cut, lost bool
@@ -25,6 +28,20 @@ type parcel struct {
 // proven: would a client that verifies believe it?
 func (p *parcel) proven() bool {
 	return !p.unsigned && p.age == 0 && p.respell == nil && !p.cut && !p.lost
+}
+
+// nothingHappened: does this answer tell the client for sure that a create was not executed? What it has
+// to do with the minute between two submissions stands in spacing.go.
+func (p *parcel) nothingHappened() bool {
+	switch {
+	case p.lost || p.cut:
+		return false
+	case p.v2:
+		return p.proven() && p.code != "" && !mayBeExecuted[p.code]
+	case p.status == http.StatusUnauthorized:
+		return true
+	}
+	return p.proven() && p.status >= 400 && p.status < 500 && p.status != http.StatusTooManyRequests
 }
 
 // deliver sends the answer, in the way the script wants.
@@ -42,18 +59,18 @@ func (s *Server) deliver(w http.ResponseWriter, x *exchange, a answer) {
 		}
 		panic(http.ErrAbortHandler) // closes the connection without a byte
 	}
-	s.history.answered(x.seen, p.status)
+	s.history.answered(x.seen, p.status, p.code)
 	s.write(w, x, p)
 }
 
 // pack turns an answer and a fault into what is sent.
 func (s *Server) pack(x *exchange, a answer) *parcel {
-	p := &parcel{mediaType: "application/json; charset=utf-8"}
-	if x.merchant != nil {
-		p.serial = x.merchant.publicKeyID
-	} else {
-		p.unsigned = true // 401: no accepted signature, no signature
+	if x.v2 != nil {
+		return s.packV2(x, a)
 	}
+	p := &parcel{mediaType: "application/json; charset=utf-8"}
+	p.signer = x.signer
+	p.unsigned = x.merchant == nil // 401: no accepted signature, no signature
 	if no := a.refusal; no != nil {
 		p.refuse(no.status, no.code, no.message, no.detail)
 		p.inner = innerCode(no.code, no.rule)
@@ -73,7 +90,7 @@ func (p *parcel) refuse(status int, code, message string, detail *refusalDetail)
 	if code != "PARAM_ERROR" && code != "INVALID_REQUEST" {
 		detail = nil // Source: M:4012081709
 	}
-	p.status, p.inner = status, innerCode(code, "")
+	p.status, p.code, p.inner = status, code, innerCode(code, "")
 	p.body = encode(refusalBody{code, message, detail})
 }
 
@@ -89,9 +106,7 @@ func (p *parcel) suffer(f *Fault) {
 	case Answer5xx:
 		p.refuse(http.StatusInternalServerError, "SYSTEM_ERROR", "系统异常，请稍后重试", nil)
 	case Answer502HTML:
-		p.status, p.mediaType, p.unsigned = http.StatusBadGateway, "text/html", true
-		p.body = []byte("<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n" +
-			"<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n")
+		p.turnPage(http.StatusBadGateway, "")
 	case AnswerForged:
 		p.respell = forge
 	case AnswerProbe:
@@ -101,7 +116,11 @@ func (p *parcel) suffer(f *Fault) {
 	case AnswerUnsigned:
 		p.unsigned = true
 	case AnswerUnknownSerial:
-		p.serial = "PUB_KEY_ID_0199999999992026010100000000000099"
+		if strings.HasPrefix(p.signer.serial, "PUB_KEY_ID_") {
+			p.signer.serial = "PUB_KEY_ID_0199999999992026010100000000000099"
+		} else {
+			p.signer.serial = "4F4F4F4F4F4F4F4F4F4F4F4F4F4F4F4F4F4F4F4F"
+		}
 		p.respell = func(signature string) string { return signature }
 	case Answer202:
 		p.refuse(http.StatusAccepted, "ACCEPTED", "已受理，请使用原参数重复请求", nil)
@@ -174,18 +193,20 @@ func (s *Server) wait(x *exchange) bool {
 // write signs and sends. Source: M:4013053420 (headers), M:4012081709 (Request-ID).
 func (s *Server) write(w http.ResponseWriter, x *exchange, p *parcel) {
 	h := w.Header()
-	inner := p.inner
-	if inner == "" {
-		inner = "0"
-	}
-	h.Set("Request-ID", s.requestIDs.next()+"-"+inner)
 	if len(p.body) > 0 {
 		h.Set("Content-Type", p.mediaType)
 	}
-	if !p.unsigned {
+	if !p.v2 {
+		inner := p.inner
+		if inner == "" {
+			inner = "0"
+		}
+		h.Set("Request-ID", s.requestIDs.next()+"-"+inner)
+	}
+	if !p.v2 && !p.unsigned {
 		timestamp := strconv.FormatInt(s.options.Now().Add(-p.age).Unix(), 10)
 		nonce := randomHex(16)
-		signature := signAnswer(x.merchant.answerKey, timestamp, nonce, p.body)
+		signature := signAnswer(p.signer.key, timestamp, nonce, p.body)
 		if p.respell != nil {
 			signature = p.respell(signature)
 		}
@@ -193,7 +214,7 @@ func (s *Server) write(w http.ResponseWriter, x *exchange, p *parcel) {
 		h.Set("Wechatpay-Nonce", nonce)
 		h.Set("Wechatpay-Signature", signature)
 		h.Set("Wechatpay-Signature-Type", scheme)
-		h.Set("Wechatpay-Serial", p.serial)
+		h.Set("Wechatpay-Serial", p.signer.serial)
 	}
 	body := p.body
 	if len(body) > 0 {

@@ -20,6 +20,7 @@ type books struct {
 	trades       map[tradeKey]*order     // by merchant's own order number
 	numbers      map[numberKey]*number   // by out_refund_no
 	refunds      []*refund               // accepted, oldest first
+	refundIDs    map[string]*refund      // by refund_id
 	purses       map[string]int64        // fen; no entry = unlimited
 	complaints   map[string]*complaint   // by complaint_id
 	complained   map[string][]*complaint // by transaction_id
@@ -32,6 +33,7 @@ func newBooks(o Options) *books {
 		transactions: map[string]*order{},
 		trades:       map[tradeKey]*order{},
 		numbers:      map[numberKey]*number{},
+		refundIDs:    map[string]*refund{},
 		purses:       map[string]int64{},
 		complaints:   map[string]*complaint{},
 		complained:   map[string][]*complaint{},

@@ -17,7 +17,9 @@ const (
 	EndpointComplaintComplete    Endpoint = "ComplaintComplete"    // POST …/complaints-v2/{complaint_id}/complete
 	EndpointComplaintDetail      Endpoint = "ComplaintDetail"      // GET  …/complaints-v2/{complaint_id}
 	EndpointNegotiationHistory   Endpoint = "NegotiationHistory"   // GET  …/complaints-v2/{complaint_id}/negotiation-historys
-	EndpointCertificates         Endpoint = "Certificates"         // GET  /v3/certificates; every merchant is in public-key mode: always 404
+	EndpointCertificates         Endpoint = "Certificates"         // GET  /v3/certificates; in public-key mode: always 404
+	EndpointV2Refund             Endpoint = "V2Refund"             // POST /secapi/pay/refund; wants a client certificate
+	EndpointV2RefundQuery        Endpoint = "V2RefundQuery"        // POST /pay/refundquery
 )
 
 // A route is one row of the table: a method, a path with {} for the one variable part, and how the
@@ -153,12 +155,3 @@ func badURL(rule, source string) *refusal {
 }
 
 const sourceURL = "M:4012365334, M:4012365337"
-
-// readCertificates: in pure public-key mode there is nothing to download. Source: M:4012069411.
-func readCertificates(q query, _ []byte, _ string) (operation, *refusal) {
-	if no := q.end(); no != nil {
-		return nil, no
-	}
-	return nil, refuse(http.StatusNotFound, "RESOURCE_NOT_EXISTS", "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥").
-		because("merchant is in public-key mode, there are no platform certificates (M:4012069411)")
-}

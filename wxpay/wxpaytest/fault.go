@@ -28,10 +28,15 @@ type Fault struct {
 	Answer Answer
 
 	// Status, Code and Message of AnswerRefusal: 400 INVALID_REQUEST unless said otherwise. It is signed,
-	// unless Unsigned is set or Status is 401, which WeChat Pay never signs.
+	// unless Unsigned is set or Status is 401, which WeChat Pay never signs. In v2 Code is the err_code
+	// and Status means nothing. The package comment has the table of all answers, v3 and v2.
 	Status        int
 	Code, Message string
 	Unsigned      bool // takes the signature off any answer
+
+	// ReturnFail makes the answer of a v2 call one that says return_code FAIL and, in return_msg, Message.
+	// Such answers carry no sign. Other calls do not know it.
+	ReturnFail bool
 
 	// Delay before the answer, by the real clock. AnswerSlow without Delay waits until the client leaves.
 	Delay time.Duration
@@ -98,6 +103,9 @@ func (f Fault) String() string {
 	}
 	if f.Unsigned {
 		b.WriteString(" unsigned")
+	}
+	if f.ReturnFail {
+		b.WriteString(" return_code=FAIL")
 	}
 	if f.Delay > 0 {
 		fmt.Fprintf(&b, " delay=%s", f.Delay)

@@ -68,6 +68,7 @@ func (f *form) take(name string) (any, bool) {
 // without a value is left out (stricter than production).
 type textRule struct {
 	required bool
+	least    int // shortest, in bytes
 	bytes    int // longest, in bytes
 	chars    int // longest, in characters
 	charset  func(c byte) bool
@@ -99,6 +100,8 @@ func (rule textRule) check(s string) string {
 	switch {
 	case s == "":
 		return "empty: leave the field out"
+	case len(s) < rule.least:
+		return fmt.Sprintf("shorter than %d bytes", rule.least)
 	case rule.bytes > 0 && len(s) > rule.bytes:
 		return fmt.Sprintf("longer than %d bytes", rule.bytes)
 	case rule.chars > 0 && utf8.RuneCountInString(s) > rule.chars:

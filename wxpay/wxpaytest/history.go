@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -13,21 +14,25 @@ type Request struct {
 	At       time.Time // by Options.Now
 	Host     string    // "primary" or "backup"
 	Endpoint Endpoint  // "" = none of the known ones
-	MchID    string    // as claimed by the Authorization header
+	MchID    string    // as claimed by the Authorization header, in v2 by mch_id
 	ID       string    // out_refund_no or complaint_id, if the request named one
 	Method   string
 	URL      string // path and query, as on the wire
 	Header   http.Header
 	Body     []byte
-	Status   int    // as answered; 0 = the client got no answer (not yet, or never)
+	Status   int    // as answered; 0 = the client got no answer (not yet, or never); v2 answers 200 to almost all
+	Code     string // as answered: code, in v2 err_code, or FAIL for a return_code FAIL; "" = none
 	Applied  bool   // this request changed the books (a re-entry of an accepted refund does not)
 	Fault    *Fault // the scripted fault it met, if any
-	Refusal  string // why the judge refused it, with the rule and its source; "" = it did not
+	// ClientCertificate is the serial of the certificate that the connection was made with, upper-case
+	// hex; "" = none. It may be anybody's.
+	ClientCertificate string
+	Refusal           string // why the judge refused it, with the rule and its source; "" = it did not
 }
 
 // String leaves out headers and body: they hold the signature and the payer's data.
 func (r Request) String() string {
-	s := fmt.Sprintf("%s %s %s -> %d", r.Host, r.Method, r.URL, r.Status)
+	s := strings.TrimRight(fmt.Sprintf("%s %s %s -> %d %s", r.Host, r.Method, r.URL, r.Status, r.Code), " ")
 	if r.Applied {
 		s += " applied"
 	}
@@ -72,11 +77,11 @@ func (h *history) add(r *Request) {
 	h.next = (h.next + 1) % h.keep
 }
 
-// answered notes the status that is about to be sent.
-func (h *history) answered(r *Request, status int) {
+// answered notes the status and code that are about to be sent.
+func (h *history) answered(r *Request, status int, code string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r.Status = status
+	r.Status, r.Code = status, code
 }
 
 // violate notes what no correct client sends.
@@ -114,9 +119,10 @@ func (h *history) list(wanted func(*Request) bool) []Request {
 }
 
 // Violations lists what no correct client sends: bad signatures, missing headers, a replayed nonce,
-// null or unknown fields in JSON, fields over their limit, 4-byte UTF-8, a path that does not exist, a
-// refund submitted again within a minute, two refunds of one order within a minute. What an honest
-// user can get wrong (an unknown order, too much money, a number used before) is a refusal only.
+// null or unknown fields in JSON, XML that is not as it should be, a v2 refund without the merchant's
+// certificate, fields over their limit, 4-byte UTF-8, a path that does not exist, a refund submitted again
+// within a minute, two refunds of one order within a minute. What an honest user can get wrong (an unknown
+// order, too much money, a number used before) is a refusal only.
 func (s *Server) Violations() []string {
 	s.history.mu.Lock()
 	defer s.history.mu.Unlock()

@@ -13,6 +13,9 @@ import (
 // Everything that is wrong before the signature is accepted is answered 401 SIGN_ERROR, unsigned and
 // not executed; everything after it is signed. Source: facts section 2, wechatpay3_3.shtml.
 func (s *Server) judge(x *exchange) (op operation, no *refusal) {
+	if route := findV2(x.seen.URL); route != nil {
+		return s.judgeV2(x, route)
+	}
 	if x.bodyError != nil {
 		// A client that was killed while it sent; nothing can be said of it, and it hears no answer.
 		return nil, refuse(http.StatusBadRequest, "INVALID_REQUEST", "请求不完整").
@@ -72,6 +75,7 @@ func (s *Server) authenticate(x *exchange) (rule string) {
 		return "nonce_str was used before with this timestamp: the request is a replay (stricter than production)"
 	}
 	x.nonce, x.merchant = use, m
+	x.signer, x.serialRight = m.signerFor(x.header.Values("Wechatpay-Serial"))
 	return ""
 }
 
@@ -89,12 +93,23 @@ func (s *Server) checkHeaders(x *exchange) *refusal {
 		return refuse(http.StatusBadRequest, "INVALID_REQUEST", "Http头Content-Type错误").
 			because("Content-Type must be application/json where there is a body (M:4012467256)").asViolation()
 	}
-	if serial := x.header.Values("Wechatpay-Serial"); len(serial) != 1 || serial[0] != x.merchant.publicKeyID {
-		return refuse(http.StatusBadRequest, "PARAM_ERROR", "平台证书序列号Wechatpay-Serial错误").
-			because("Wechatpay-Serial must be the merchant's public key id (M:4012154180, M:4013053279; required always: stricter than production)").
-			asViolation()
+	return x.checkSerial()
+}
+
+// checkSerial looks at Wechatpay-Serial. Source: M:4013053279, M:4012154180.
+func (x *exchange) checkSerial() *refusal {
+	if x.serialRight {
+		return nil
 	}
-	return nil
+	no := refuse(http.StatusBadRequest, "PARAM_ERROR", "平台证书序列号Wechatpay-Serial错误")
+	m, named := x.merchant, x.header.Values("Wechatpay-Serial")
+	switch {
+	case m.platform == nil:
+		return no.because("Wechatpay-Serial must be the merchant's public key id (M:4012154180, M:4013053279; required always: stricter than production)").asViolation()
+	case len(named) == 1 && m.platform.wasListed(named[0]):
+		return no.because("Wechatpay-Serial names a platform certificate that is void by now (M:4013053279)") // a client learns that here
+	}
+	return no.because("Wechatpay-Serial must name a platform certificate of the merchant, or be left out (M:4013053279, M:4012154180)").asViolation()
 }
 
 func isJSON(contentType string) bool {

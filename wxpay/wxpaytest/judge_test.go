@@ -174,7 +174,7 @@ func TestRefusedSigned(t *testing.T) {
 		"no wechatpay serial":     {refund("R1", 10), header("Wechatpay-Serial", ""), 400, "PARAM_ERROR"},
 		"other wechatpay serial":  {refund("R1", 10), header("Wechatpay-Serial", "PUB_KEY_ID_1"), 400, "PARAM_ERROR"},
 		"unknown path":            {get("/v3/unknown"), nil, 404, "NOT_FOUND"},
-		"unknown v2 path":         {post("/secapi/pay/refund", "{}"), nil, 404, "NOT_FOUND"},
+		"unknown v2 path":         {post("/secapi/pay/reverse", "{}"), nil, 404, "NOT_FOUND"},
 		"double slash":            {get("/v3//refund/domestic/refunds/R1"), nil, 404, "NOT_FOUND"},
 		"trailing slash":          {post(refunds+"/", "{}"), nil, 404, "NOT_FOUND"},
 		"wrong method":            {call{method: "PUT", target: refunds, body: "{}"}, nil, 404, "NOT_FOUND"},

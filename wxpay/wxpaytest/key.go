@@ -8,11 +8,15 @@ import (
 )
 
 // RSA keys are slow to make and carry no state, so one process makes each of them once: one for WeChat
-// Pay, and for the nth merchant of every server the nth of a pool. Merchants of one server never share.
+// Pay's public key, one for each generation of platform certificates, and for the nth merchant of every server the nth of a pool. Merchants of one server never share.
 
 var weChatPayKey = sync.OnceValue(newKey)
 
 var merchantKeys keyPool
+
+// platformKeys: the nth platform certificate of every merchant has the nth of these, as one public key
+// serves all merchants; their serials differ.
+var platformKeys keyPool
 
 type keyPool struct {
 	mu   sync.Mutex

@@ -50,6 +50,7 @@ type order struct {
 	total                                      int64
 	paidAt                                     time.Time
 	refunds                                    []*refund // accepted, oldest first
+	linked                                     bool      // a client has read, or written, both numbers together
 }
 
 type tradeKey struct{ mchID, subMchID, outTradeNo string }
@@ -105,20 +106,31 @@ func invalidRequest(message, rule string) *refusal {
 	return refuse(http.StatusBadRequest, "INVALID_REQUEST", message).because(rule)
 }
 
+// otherAmount has two codes, one in practice and one on paper. Source: M:4013071200; COMM:000246066e04c86deac0e843866000
+// (v3), COMM:0002a44d3ccb50f17200b50de60000 (v2).
+func (b *books) otherAmount(rule string) *refusal {
+	no := invalidRequest("订单金额或退款金额与之前请求不一致，请核实后再试", rule)
+	if b.options.RefundFeeMismatch {
+		no.code = "REFUND_FEE_MISMATCH"
+	}
+	return no
+}
+
 func exceeds(rule string) *refusal {
 	return invalidRequest("申请退款金额超过订单可退金额", rule)
 }
 
-// plan applies the rules in this order: who may, the number, the order, the money.
-func (c *refundCreate) plan(b *books, x *exchange) (answer, func()) {
-	if r := checkSubMchID(x.merchant, c.subMchID, "body"); r != nil {
-		return no(r)
+// decide applies the rules in this order: who may, the number, the order, the money. It is what v2 and v3
+// have in common.
+func (c *refundCreate) decide(b *books, x *exchange) (r *refund, effect func(), no *refusal) {
+	if no := checkSubMchID(x.merchant, c.subMchID, "body"); no != nil {
+		return nil, nil, no
 	}
 	n := b.number(numberKey{x.merchant.MchID, c.outRefundNo})
 	n.creates++
 	if n.refund != nil {
-		if r := c.differs(n.refund); r != nil {
-			return no(r)
+		if no := c.differs(b, n.refund); no != nil {
+			return nil, nil, no
 		}
 	}
 	now := x.seen.At
@@ -127,21 +139,27 @@ func (c *refundCreate) plan(b *books, x *exchange) (answer, func()) {
 		x.violate(ruleEarly)
 	}
 	if n.refund != nil {
-		return c.reenter(b, n.refund, now)
+		if no := c.reenter(b, n.refund, now); no != nil {
+			return nil, nil, no
+		}
+		x.tells(n.refund.order)
+		return n.refund, nil, nil
 	}
-	o, r := b.findOrder(x.merchant.MchID, c.refundParameters, now)
-	if r == nil {
-		r = c.check(b, x, o, now)
+	o, no := b.findOrder(x.merchant.MchID, c.refundParameters, now)
+	if no == nil {
+		no = c.check(b, x, o, now)
 	}
-	if r != nil {
-		return no(r)
+	if no != nil {
+		return nil, nil, no
 	}
-	return c.accept(b, x, n, o, now)
+	r, effect = c.accept(b, x, n, o, now)
+	x.tells(o)
+	return r, effect, nil
 }
 
 // differs compares a create with the refund that has its number. Source: facts section 5, situations;
 // that reason, notify_url and funds_account count too is stricter than production.
-func (c *refundCreate) differs(r *refund) *refusal {
+func (c *refundCreate) differs(b *books, r *refund) *refusal {
 	switch {
 	case c.subMchID != r.subMchID:
 		return invalidRequest("您的请求参数与订单信息不一致", ruleOtherOrder)
@@ -150,27 +168,26 @@ func (c *refundCreate) differs(r *refund) *refusal {
 		return invalidRequest("支付单号校验不一致，请核实后再试", ruleOtherOrder)
 	case c.amount != r.amount, c.total != r.total,
 		c.reason != r.reason, c.notifyURL != r.notifyURL, c.fundsAccount != r.fundsAccount:
-		return invalidRequest("订单金额或退款金额与之前请求不一致，请核实后再试", ruleOtherAmount)
+		return b.otherAmount(ruleOtherAmount)
 	}
 	return nil
 }
 
-// reenter answers a create of a refund that exists: with the refund, closed ones included, never with a
-// new one. Source: P:4013080629, M:4013071036; CLOSED is not documented.
-func (c *refundCreate) reenter(b *books, r *refund, now time.Time) (answer, func()) {
+// reenter is a create of a refund that exists: answered with the refund, closed ones included, never with
+// a new one. Source: P:4013080629, M:4013071036; CLOSED is not documented.
+func (c *refundCreate) reenter(b *books, r *refund, now time.Time) *refusal {
 	if now.Sub(r.submittedAt) < spacing && !b.options.AllowQuickRepeat {
-		return no(exceeds("submitted again within a minute: only the first succeeds (P:4013080629)"))
+		return exceeds("submitted again within a minute: only the first succeeds (P:4013080629)")
 	}
 	r.submittedAt = now
-	return answer{status: http.StatusOK, body: viewRefund(r)}, nil
+	return nil
 }
 
 // check is everything that can stand between a known order and a new refund.
 func (c *refundCreate) check(b *books, x *exchange, o *order, now time.Time) *refusal {
 	switch {
 	case c.total != o.total:
-		return invalidRequest("订单金额或退款金额与之前请求不一致，请核实后再试",
-			"amount.total is not the order's total (M:4013071200, COMM:000246066e04c86deac0e843866000)")
+		return b.otherAmount("amount.total is not the order's total (M:4013071200, COMM:000246066e04c86deac0e843866000)")
 	case now.Sub(o.paidAt) > maxOrderAge:
 		return refuse(http.StatusBadRequest, "TRADE_OVERDUE", "订单已超过可退款的最大期限").
 			because("the order was paid more than 365 days ago (M:4013071001, M:4013071200; the v3 status is not documented)")
@@ -187,9 +204,9 @@ func (c *refundCreate) check(b *books, x *exchange, o *order, now time.Time) *re
 }
 
 // accept makes the refund; nothing of it is in the books before effect ran.
-func (c *refundCreate) accept(b *books, x *exchange, n *number, o *order, now time.Time) (answer, func()) {
-	if last := len(o.refunds) - 1; last >= 0 && now.Sub(o.refunds[last].createdAt) < spacing &&
-		c.namesLike(o.refunds[last]) && !b.options.AllowQuickRepeat {
+func (c *refundCreate) accept(b *books, x *exchange, n *number, o *order, now time.Time) (*refund, func()) {
+	c.link(b, o)
+	if !c.spaced(o, now) && !b.options.AllowQuickRepeat {
 		x.violate(ruleOrderEarly)
 	}
 	r := &refund{
@@ -202,25 +219,35 @@ func (c *refundCreate) accept(b *books, x *exchange, n *number, o *order, now ti
 		submittedAt:      now,
 		number:           n,
 	}
-	effect := func() {
-		b.learn(o, c.outTradeNo)
+	return r, func() {
+		b.learn(o, c.nameOf(b, r))
 		n.refund = r
 		o.refunds = append(o.refunds, r)
 		b.refunds = append(b.refunds, r)
+		b.refundIDs[r.refundID] = r
 		b.pay(r, -1)
 	}
-	view := viewRefund(r)
-	if view.OutTradeNo == "" {
-		view.OutTradeNo = c.outTradeNo
-	}
-	return answer{status: http.StatusOK, body: view}, effect
 }
 
-// namesLike: does c name its order by a number that r used too? A client cannot know that a
-// transaction_id and an out_trade_no are one order.
-func (c *refundCreate) namesLike(r *refund) bool {
-	return c.transactionID != "" && c.transactionID == r.transactionID ||
-		c.outTradeNo != "" && c.outTradeNo == r.outTradeNo
+// link notes that the request itself names both numbers of its order.
+func (c *refundCreate) link(b *books, o *order) {
+	o.linked = o.linked || c.transactionID != "" && (c.outTradeNo != "" || c.aliasFits(b, o))
+}
+
+// aliasFits: can the out_trade_no beside the transaction_id be that of the order?
+func (c *refundCreate) aliasFits(b *books, o *order) bool {
+	return c.alias != "" && (o.outTradeNo == c.alias || o.outTradeNo == "" && b.trades[tradeKey{o.mchID, o.subMchID, c.alias}] == nil)
+}
+
+// nameOf is the out_trade_no that an answer shows: the order's, or the one that accept is to teach it.
+func (c *refundCreate) nameOf(b *books, r *refund) string {
+	switch o := r.order; {
+	case o.outTradeNo != "", r.number.refund == r:
+		return o.outTradeNo
+	case c.aliasFits(b, o):
+		return c.alias
+	}
+	return c.outTradeNo
 }
 
 // findOrder resolves the order that a refund names. transaction_id wins; if both are given they must be

@@ -3,6 +3,7 @@ package wxpaytest
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
@@ -25,6 +26,15 @@ type Merchant struct {
 	Provider  bool
 	SubMchIDs []string
 
+	// PlatformCertificates puts the merchant into certificate mode: answers are signed by a platform
+	// certificate that GET /v3/certificates lists, instead of the public key. With PublicKeyToo both are
+	// valid, as during the migration: the serial that a request names decides. See platform.go.
+	PlatformCertificates bool
+	PublicKeyToo         bool
+
+	// AppID of v2 calls; "" = one is made from MchID.
+	AppID string
+
 	// PrivateKey, if set, is used instead of one of the process's cached keys: for a thousand merchants
 	// that share a key, or for one that must differ from all others.
 	PrivateKey *rsa.PrivateKey
@@ -35,10 +45,22 @@ type Credentials struct {
 	MchID          string
 	SerialNo       string // of the merchant API certificate, upper-case hex
 	PrivateKey     *rsa.PrivateKey
-	CertificatePEM []byte         // CN = MchID
-	PublicKeyID    string         // PUB_KEY_ID_…: the value of Wechatpay-Serial, both ways
-	PublicKey      *rsa.PublicKey // WeChat Pay's
+	CertificatePEM []byte         // CN = MchID; with PrivateKeyPEM the client certificate of v2 refunds
+	PublicKeyID    string         // PUB_KEY_ID_…: the value of Wechatpay-Serial, both ways; "" in certificate mode
+	PublicKey      *rsa.PublicKey // WeChat Pay's; nil in certificate mode
 	APIv3Key       string         // 32 bytes
+	AppID          string         // bound to MchID
+	APIv2Key       string         // 32 characters
+
+	platform *platform // nil in public-key mode
+}
+
+// PlatformSerial is the serial of the current platform certificate, upper-case hex; "" in public-key mode.
+func (c *Credentials) PlatformSerial() string {
+	if c.platform == nil {
+		return ""
+	}
+	return c.platform.current().serial
 }
 
 // PrivateKeyPEM is the merchant's key as apiclient_key.pem holds it (PKCS #8).
@@ -50,8 +72,12 @@ func (c *Credentials) PrivateKeyPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
-// PublicKeyPEM is WeChat Pay's public key as the merchant platform hands it out (PKIX).
+// PublicKeyPEM is WeChat Pay's public key as the merchant platform hands it out (PKIX); nil in
+// certificate mode.
 func (c *Credentials) PublicKeyPEM() []byte {
+	if c.PublicKey == nil {
+		return nil
+	}
 	der, err := x509.MarshalPKIXPublicKey(c.PublicKey)
 	if err != nil {
 		panic(fmt.Sprintf("wxpaytest: encode key: %v", err))
@@ -69,8 +95,11 @@ type merchant struct {
 	Merchant
 	serialNo    string
 	key         *rsa.PublicKey
-	publicKeyID string
-	answerKey   *rsa.PrivateKey // WeChat Pay's, the one named publicKeyID
+	certificate *x509.Certificate
+	publicKey   *signer   // WeChat Pay's; nil in certificate mode
+	platform    *platform // nil in public-key mode
+	apiV3Key    string
+	apiV2Key    string
 }
 
 // AddMerchant makes m known and returns what it needs to call. Adding one again gives it new
@@ -94,14 +123,23 @@ func (s *Server) AddMerchant(m Merchant) *Credentials {
 		go weChatPayKey() // both at once: each takes a while the first time
 		key = merchantKeys.get(slot)
 	}
-	answerKey := weChatPayKey()
-	serial, certificate := issue(m.MchID, &key.PublicKey)
+	if m.AppID == "" {
+		m.AppID = appIDOf(m.MchID)
+	}
+	certificate := issue(m.MchID, &key.PublicKey)
 	added := &merchant{
 		Merchant:    m,
-		serialNo:    serial,
+		serialNo:    fmt.Sprintf("%X", certificate.SerialNumber),
 		key:         &key.PublicKey,
-		publicKeyID: "PUB_KEY_ID_01" + m.MchID + "2026010100000000000001",
-		answerKey:   answerKey,
+		certificate: certificate,
+		apiV3Key:    randomHex(16),
+		apiV2Key:    randomHex(16),
+	}
+	if m.PlatformCertificates {
+		added.platform = newPlatform(s.options.Now())
+	}
+	if !m.PlatformCertificates || m.PublicKeyToo {
+		added.publicKey = &signer{"PUB_KEY_ID_01" + m.MchID + "2026010100000000000001", weChatPayKey()}
 	}
 	s.merchantsMu.Lock()
 	s.merchants[m.MchID] = added
@@ -109,15 +147,51 @@ func (s *Server) AddMerchant(m Merchant) *Credentials {
 	if m.Balance > 0 {
 		s.SetBalance(m.MchID, m.Balance)
 	}
-	return &Credentials{
+	return added.credentials(key)
+}
+
+func (m *merchant) credentials(key *rsa.PrivateKey) *Credentials {
+	c := &Credentials{
 		MchID:          m.MchID,
-		SerialNo:       serial,
+		SerialNo:       m.serialNo,
 		PrivateKey:     key,
-		CertificatePEM: certificate,
-		PublicKeyID:    added.publicKeyID,
-		PublicKey:      &answerKey.PublicKey,
-		APIv3Key:       randomHex(16),
+		CertificatePEM: encodeCertificate(m.certificate),
+		APIv3Key:       m.apiV3Key,
+		AppID:          m.AppID,
+		APIv2Key:       m.apiV2Key,
+		platform:       m.platform,
 	}
+	if m.publicKey != nil {
+		c.PublicKeyID, c.PublicKey = m.publicKey.serial, &m.publicKey.key.PublicKey
+	}
+	return c
+}
+
+// appIDOf makes an appid: wx and 16 hex digits, the same for a merchant at every start.
+func appIDOf(mchID string) string {
+	digest := sha256.Sum256([]byte(mchID))
+	return "wx" + hex.EncodeToString(digest[:8])
+}
+
+// signerFor is the key that signs the answer to a request with these Wechatpay-Serial headers, and
+// whether they named it rightly; a refusal is signed too. The table is in platform.go.
+func (m *merchant) signerFor(named []string) (by signer, right bool) {
+	if m.platform == nil {
+		return *m.publicKey, len(named) == 1 && named[0] == m.publicKey.serial
+	}
+	current := m.platform.current().signer
+	switch {
+	case len(named) == 0:
+		return current, true
+	case len(named) > 1:
+		return current, false
+	case m.publicKey != nil && named[0] == m.publicKey.serial:
+		return *m.publicKey, true
+	}
+	if c := m.platform.named(named[0]); c != nil {
+		return c.signer, true
+	}
+	return current, false
 }
 
 func (s *Server) merchant(mchID string) *merchant {
@@ -128,24 +202,17 @@ func (s *Server) merchant(mchID string) *merchant {
 
 // issue makes a merchant API certificate. Source: M:4012365345 (CN is the mchid, serial in upper hex),
 // M:4024350132 (valid five years).
-func issue(mchID string, key *rsa.PublicKey) (serialNo string, certificatePEM []byte) {
-	serial := make([]byte, 20)
-	rand.Read(serial)
-	serial[0] = serial[0]&0x3f | 0x40 // positive, and 40 digits long
+func issue(mchID string, key *rsa.PublicKey) *x509.Certificate {
 	ca := authority()
 	now := time.Now()
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: new(big.Int).SetBytes(serial),
+	return sign(&x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(newSerial()),
 		Subject:      pkix.Name{CommonName: mchID, Organization: []string{"wxpaytest"}},
 		NotBefore:    now.Add(-time.Hour),
 		NotAfter:     now.AddDate(5, 0, 0),
 		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}, ca.certificate, key, ca.key)
-	if err != nil {
-		panic(fmt.Sprintf("wxpaytest: issue certificate: %v", err))
-	}
-	return fmt.Sprintf("%X", serial), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 func randomHex(n int) string {

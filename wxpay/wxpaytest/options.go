@@ -5,7 +5,8 @@ import "time"
 // Options of a simulator. The zero value is the strict judge that tests want.
 type Options struct {
 	// Now is the simulator's clock: the window of request timestamps, the minute between two
-	// submissions of a refund, the age of orders, the times in answers and history. Default time.Now.
+	// submissions of a refund, the age of orders, the times in answers, history and platform
+	// certificates. Default time.Now.
 	// Answers are signed at this time, so a client that verifies freshness must share the clock.
 	Now func() time.Time
 
@@ -20,6 +21,12 @@ type Options struct {
 	// QueryLag hides a new refund from queries for this long (of Now): WeChat Pay does not promise that
 	// a query sees what was just accepted. Zero: visible at once.
 	QueryLag time.Duration
+
+	// RefundFeeMismatch answers another amount under a known number (or a total that is not the order's)
+	// with the code that stands on paper, REFUND_FEE_MISMATCH, in v2 and v3. By default it is
+	// INVALID_REQUEST, which is what both send in practice.
+	// Source: M:4013071200; COMM:000246066e04c86deac0e843866000, COMM:0002a44d3ccb50f17200b50de60000.
+	RefundFeeMismatch bool
 
 	// Listen and ListenBackup are the addresses of the two hosts. Default 127.0.0.1:0.
 	Listen, ListenBackup string

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Refund calls as they look on the wire. What they do to the money is in ledger.go.
@@ -18,7 +19,10 @@ type refundParameters struct {
 }
 
 // refundCreate is POST /v3/refund/domestic/refunds.
-type refundCreate struct{ refundParameters }
+type refundCreate struct {
+	refundParameters
+	alias string // of v2: the out_trade_no beside a transaction_id, which wins
+}
 
 const sourceCreate = "M:4013071036"
 
@@ -31,7 +35,7 @@ func readRefundCreate(q query, body []byte, _ string) (operation, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	c := &refundCreate{refundParameters{
+	c := &refundCreate{refundParameters: refundParameters{
 		subMchID:      f.text("sub_mchid", textRule{bytes: 32, charset: isDigit, source: "P:4013080625"}),
 		transactionID: f.text("transaction_id", textRule{bytes: 32, charset: isOrderChar, source: sourceCreate}),
 		outTradeNo:    f.text("out_trade_no", textRule{bytes: 32, charset: isOrderChar, source: sourceCreate}),
@@ -62,6 +66,16 @@ func (c *refundCreate) readAmount(f *form) {
 	f.end() // amount.from and goods_detail exist for profit sharing only; here they are unknown fields
 }
 
+func (c *refundCreate) plan(b *books, x *exchange) (answer, func()) {
+	r, effect, refused := c.decide(b, x)
+	if refused != nil {
+		return no(refused)
+	}
+	view := viewRefund(r)
+	view.OutTradeNo = c.nameOf(b, r)
+	return answer{status: http.StatusOK, body: view}, effect
+}
+
 // refundQuery is GET /v3/refund/domestic/refunds/{out_refund_no}.
 type refundQuery struct{ subMchID, outRefundNo string }
 
@@ -90,12 +104,18 @@ func (q refundQuery) plan(b *books, x *exchange) (answer, func()) {
 	}
 	n := b.numbers[numberKey{x.merchant.MchID, q.outRefundNo}]
 	if n == nil || n.refund == nil || n.refund.subMchID != q.subMchID ||
-		x.seen.At.Sub(n.refund.createdAt) < b.options.QueryLag {
+		!b.seenByQueries(n.refund, x.seen.At) {
 		return no(refuse(http.StatusNotFound, "RESOURCE_NOT_EXISTS", "退款单不存在").
 			because("no such refund, or queries do not see it yet (M:4013071041)"))
 	}
 	b.settleIfAtOnce(n.refund, x.seen.At)
+	x.tells(n.refund.order)
 	return answer{status: http.StatusOK, body: viewRefund(n.refund)}, nil
+}
+
+// seenByQueries: not read-your-writes. Source: facts section 5, timing.
+func (b *books) seenByQueries(r *refund, now time.Time) bool {
+	return now.Sub(r.createdAt) >= b.options.QueryLag
 }
 
 // checkSubMchID: a provider must name one of its sub-merchants, a direct merchant must not.

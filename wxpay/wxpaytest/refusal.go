@@ -8,6 +8,7 @@ type refusal struct {
 	detail    *refusalDetail
 	rule      string // why, and where that is written
 	violation bool   // no correct client sends this
+	page      bool   // of v2: said by the gateway, with a page instead of XML
 }
 
 // refusalDetail accompanies PARAM_ERROR and INVALID_REQUEST only. Source: M:4012081709.

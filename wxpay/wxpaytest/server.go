@@ -2,6 +2,7 @@ package wxpaytest
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -185,18 +186,23 @@ func (s *Server) serve(host string, w http.ResponseWriter, r *http.Request) {
 
 // An exchange is one request on its way through the server.
 type exchange struct {
-	context    context.Context
-	header     http.Header
-	overTLS    bool
-	body       []byte
-	bodyError  error
-	seen       *Request
-	fault      *Fault
-	violations []string
+	context     context.Context
+	header      http.Header
+	overTLS     bool
+	certificate *x509.Certificate // the client's; nil = none
+	body        []byte
+	bodyError   error
+	seen        *Request
+	fault       *Fault
+	violations  []string
+	v2          *v2call // nil: not a call of v2
 
-	merchant *merchant // the signer, once its signature was accepted
-	nonce    *nonceUse
-	attempt  *attempt // of a refund create that reached the money books
+	merchant    *merchant // who signed the request, once its signature was accepted
+	signer      signer    // who will sign the answer, once merchant is known; not for v2
+	serialRight bool      // Wechatpay-Serial names signer, or nothing where it may
+	nonce       *nonceUse
+	attempt     *attempt // of a refund create that reached the money books
+	told        *order   // both numbers of it stand in the answer
 }
 
 func (x *exchange) violate(rule string) { x.violations = append(x.violations, rule) }
@@ -206,7 +212,7 @@ const maxBody = 1 << 20
 
 func (s *Server) receive(host string, w http.ResponseWriter, r *http.Request) *exchange {
 	body, err := readAll(w, r)
-	return &exchange{
+	x := &exchange{
 		context:   r.Context(),
 		header:    r.Header,
 		overTLS:   r.TLS != nil,
@@ -221,6 +227,11 @@ func (s *Server) receive(host string, w http.ResponseWriter, r *http.Request) *e
 			Body:   body,
 		},
 	}
+	if x.overTLS && len(r.TLS.PeerCertificates) > 0 {
+		x.certificate = r.TLS.PeerCertificates[0]
+		x.seen.ClientCertificate = fmt.Sprintf("%X", x.certificate.SerialNumber)
+	}
+	return x
 }
 
 // execute lets the operation look at the books and, unless the script forbids it, change them.

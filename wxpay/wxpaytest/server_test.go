@@ -42,6 +42,9 @@ func TestCredentials(t *testing.T) {
 	if !strings.HasPrefix(c.PublicKeyID, "PUB_KEY_ID_") || len(c.APIv3Key) != 32 {
 		t.Errorf("%s, %d", c.PublicKeyID, len(c.APIv3Key))
 	}
+	if !strings.HasPrefix(c.AppID, "wx") || len(c.AppID) != 18 || len(c.APIv2Key) != 32 || c.APIv2Key == c.APIv3Key || c.PlatformSerial() != "" {
+		t.Errorf("%s, %d", c.AppID, len(c.APIv2Key))
+	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(b.CAPEM()) || !pool.Equal(b.CertPool()) {
 		t.Error("CAPEM is not CertPool")
@@ -74,11 +77,17 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	_, signature, _ := strings.Cut(r.Header.Get("Authorization"), `signature="`)
 	signature = signature[:40]
 	d := b.creds.PrivateKey.D.String()
+	v2 := b.v2()
+	v2.want(v2.query("out_refund_no", "R1"), "")
+	old := b.Requests()[1]
+	sign := parse(old.Body)["sign"]
 	for _, text := range []string{
 		fmt.Sprint(r), fmt.Sprintf("%+v %#v %s %q", r, r, r, []wxpaytest.Request{r}), fmt.Sprint(&r),
+		fmt.Sprintf("%v %+v %#v", old, old, old),
 		fmt.Sprintf("%v %+v %#v %s", b.creds, b.creds, *b.creds, *b.creds),
 	} {
-		if strings.Contains(text, signature) || strings.Contains(text, d) || strings.Contains(text, b.creds.APIv3Key) || strings.Contains(text, "Authorization") {
+		if strings.Contains(text, signature) || strings.Contains(text, d) || strings.Contains(text, b.creds.APIv3Key) ||
+			strings.Contains(text, b.creds.APIv2Key) || strings.Contains(text, sign) || strings.Contains(text, "Authorization") {
 			t.Errorf("printed: %s", text)
 		}
 	}

@@ -1,7 +1,6 @@
 package wxpaytest
 
 import (
-	"net/http"
 	"slices"
 	"time"
 )
@@ -36,11 +35,14 @@ type attempt struct {
 // nothing: it was answered, and by
 //   - a 401: not executed (section 2); or
 //   - a proven 4xx other than 429 while nothing is recorded under the number: a definite refusal, such as
-//     NOT_ENOUGH after which the same number may be sent as soon as there is money.
+//     NOT_ENOUGH after which the same number may be sent as soon as there is money; or
+//   - a proven err_code of v2 while nothing is recorded, except SYSTEMERROR, BIZERR_NEED_RETRY (unknown)
+//     and INVALID_REQ_TOO_MUCH (wait a minute, it says).
 //
 // Not excused: 200 (ask, do not submit again), 202, 5xx, answers lost, cut, unsigned or forged (section 9
 // no. 1), read timeouts, and 429, which on refunds means "in acceptance" (section 4h) even when the
-// script did not apply it: the client cannot tell. Nor is a 4xx on a number that has a refund: an
+// script did not apply it: the client cannot tell. In v2 FREQUENCY_LIMITED says "not accepted" (4g) and is
+// excused; an unsigned return_code FAIL proves nothing. Nor is a 4xx on a number that has a refund: an
 // INVALID_REQUEST to a second attempt proves nothing. Requests that never reached the money books (401,
 // bad form) count for nothing.
 
@@ -53,20 +55,48 @@ func (n *number) begin(now time.Time) (a *attempt, early bool) {
 	return &attempt{at, n}, early
 }
 
-// conclude takes note of how an attempt is about to be answered.
+// conclude takes note of what an exchange is about to tell the client.
 func (b *books) conclude(x *exchange, p *parcel) {
-	if x.attempt == nil {
+	if x.attempt == nil && x.told == nil {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if x.told != nil && p.proven() && p.code == "" {
+		x.told.linked = true
+	}
+	if x.attempt == nil {
+		return
+	}
 	n := x.attempt.number
-	told := !p.lost && !p.cut
-	notExecuted := told && p.status == http.StatusUnauthorized
-	refused := p.proven() && p.status >= 400 && p.status < 500 && p.status != http.StatusTooManyRequests
-	if i := slices.Index(n.unproven, x.attempt.at); i >= 0 && n.refund == nil && (notExecuted || refused) {
+	if i := slices.Index(n.unproven, x.attempt.at); i >= 0 && n.refund == nil && p.nothingHappened() {
 		n.unproven = slices.Delete(n.unproven, i, i+1)
 	}
+}
+
+// tells notes that the answer shows both numbers of an order, where there are two.
+func (x *exchange) tells(o *order) {
+	if o.outTradeNo != "" {
+		x.told = o
+	}
+}
+
+// spaced is the minute between two refunds of one order. It goes by the order, whichever of its numbers is
+// used, v2 and v3 alike; only a client that could not know that two numbers are one order is excused: no
+// request and no proven answer has named both yet, and this number was not used within the minute.
+func (c *refundCreate) spaced(o *order, now time.Time) bool {
+	for _, r := range o.refunds {
+		if now.Sub(r.createdAt) < spacing && (o.linked || c.namesLike(r)) {
+			return false
+		}
+	}
+	return true
+}
+
+// namesLike: does c name its order by a number that r used too?
+func (c *refundCreate) namesLike(r *refund) bool {
+	return c.transactionID != "" && c.transactionID == r.transactionID ||
+		c.outTradeNo != "" && c.outTradeNo == r.outTradeNo
 }
 
 func (b *books) number(key numberKey) *number {

@@ -46,7 +46,8 @@ var authority = sync.OnceValue(func() *ca {
 	return &ca{key, certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 })
 
-// tlsConfig is that of both hosts. Source: M:4012081709 (TLS 1.2 and up).
+// tlsConfig is that of both hosts. A client certificate is asked for and not looked at: judgeV2 does
+// where a call wants one, all other calls work without. Source: M:4012081709 (TLS 1.2 and up).
 func tlsConfig(hostnames []string) (*tls.Config, error) {
 	ca, key := authority(), newECKey()
 	now := time.Now()
@@ -77,6 +78,7 @@ func tlsConfig(hostnames []string) (*tls.Config, error) {
 	}
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS12,
+		ClientAuth:   tls.RequestClientCert,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der, ca.certificate.Raw}, PrivateKey: key}},
 	}, nil
 }
@@ -89,12 +91,14 @@ func newECKey() *ecdsa.PrivateKey {
 	return key
 }
 
-// CertPool trusts both hosts' certificates, and nothing else.
-func (s *Server) CertPool() *x509.CertPool {
+func (c *ca) pool() *x509.CertPool {
 	pool := x509.NewCertPool()
-	pool.AddCert(authority().certificate)
+	pool.AddCert(c.certificate)
 	return pool
 }
+
+// CertPool trusts both hosts' certificates, and nothing else.
+func (s *Server) CertPool() *x509.CertPool { return authority().pool() }
 
 // CAPEM is the same as PEM, for a ca_file.
 func (s *Server) CAPEM() []byte { return slices.Clone(authority().pem) }

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+)
+
+// Exit codes (contract, section 7).
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2 // wrong usage or configuration: nothing was done
+	exitPartly = 3
+)
+
+// cli is the command line. Each command is a struct with its flags and a Run method, in a file of its own.
+type cli struct {
+	Config string `short:"c" placeholder:"FILE" help:"Configuration (default: worker.yaml, if there is one)."`
+	NATS   string `name:"nats" placeholder:"URL" help:"NATS servers, comma separated; overrides WXPAY_NATS_URL and nats.url."`
+
+	Run      runCmd      `cmd:"" help:"Carry out commands until SIGINT or SIGTERM, then drain."`
+	Dev      devCmd      `cmd:"" help:"NATS, a WeChat Pay simulator and the worker in one process; needs no configuration."`
+	Send     sendCmd     `cmd:"" help:"Publish commands."`
+	Watch    watchCmd    `cmd:"" help:"Follow outcomes."`
+	Simulate simulateCmd `cmd:"" help:"Only the WeChat Pay simulator."`
+	Version  versionCmd  `cmd:"" help:"Print versions."`
+}
+
+// output is the flag of all commands that print results.
+type output struct {
+	Output string `short:"o" enum:"text,json" default:"text" help:"text, or json: one object per line."`
+}
+
+func (o output) json() bool { return o.Output == "json" }
+
+// app is what a command works with.
+type app struct {
+	ctx    context.Context // ends with the first signal
+	in     io.Reader
+	out    io.Writer
+	err    io.Writer
+	config string // --config
+	nats   string // --nats
+}
+
+// Main runs one command line and returns the exit code. It touches nothing of the process but files, environment and network.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var c cli
+	exit := -1 // set by --help, which kong goes on after
+	parser, err := kong.New(&c,
+		kong.Name("worker"),
+		kong.Description("Moves complaint and refund commands between NATS JetStream and WeChat Pay."),
+		kong.Writers(stdout, stderr),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
+		kong.Exit(func(code int) { exit = code }),
+	)
+	if err != nil {
+		panic(fmt.Sprintf("command line: %v", err)) // a mistake in the tags above
+	}
+	command, err := parser.Parse(args)
+	if exit >= 0 {
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "worker: %v (worker --help shows the usage)\n", err)
+		return exitUsage
+	}
+	a := &app{ctx: ctx, in: stdin, out: stdout, err: stderr, config: c.Config, nats: c.NATS}
+	return a.finish(command.Run(a))
+}
+
+// finish prints why a command failed and returns the exit code.
+func (a *app) finish(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintf(a.err, "worker: %v\n", err)
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.code
+	}
+	return exitFailed
+}
+
+// exitError is an error with an exit code other than exitFailed.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usageError says that the command line or what it names is wrong.
+func usageError(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// verdict is the error of a command that did something many times: nil if none went wrong, exitPartly if only some did.
+func verdict(wrong, all int, format string, args ...any) error {
+	switch {
+	case wrong == 0:
+		return nil
+	case wrong < all:
+		return &exitError{exitPartly, fmt.Errorf(format, args...)}
+	default:
+		return fmt.Errorf(format, args...)
+	}
+}
+
+// isTerminal reports whether a person looks at it, or types into it.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

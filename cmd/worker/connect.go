@@ -1,0 +1,138 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sirupsen/logrus"
+
+	"wxpay-worker/internal/natsembed"
+)
+
+// connectTimeout bounds one attempt to reach one server.
+const connectTimeout = 5 * time.Second
+
+// clientName shows in NATS tools.
+const clientName = "wxpay-worker"
+
+// clientURL is where commands other than run look for NATS: without nats.url, where an embedded server listens.
+func (c *Config) clientURL() string {
+	if c.NATS.URL != "" {
+		return c.NATS.URL
+	}
+	host, port, _ := net.SplitHostPort(c.NATS.Embedded.Listen) // checked
+	return "nats://" + net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)
+}
+
+// dialOptions reads the files that a connection needs, once, and makes its troubles heard. A connection that is lost is restored
+// for as long as it takes.
+func dialOptions(c *Config, log logrus.FieldLogger) ([]nats.Option, error) {
+	options, err := c.natsOptions()
+	c.warn(log)
+	options = append(options, nats.Name(clientName), nats.MaxReconnects(-1), nats.Timeout(connectTimeout))
+	return append(options, natsEvents(log)...), err
+}
+
+// dial connects to the configured servers, or fails at once.
+func dial(c *Config, options []nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect(c.clientURL(), options...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach NATS at %s: %w", c.clientURL(), err)
+	}
+	return nc, nil
+}
+
+// client is a connection of a command that publishes or reads, to a NATS that must be there.
+type client struct {
+	*nats.Conn
+	js     jetstream.JetStream
+	config *Config
+}
+
+// publishTimeout is how long a publisher waits for the stream's confirmation: long enough for a cluster to elect a leader.
+const publishTimeout = 10 * time.Second
+
+func (a *app) connect() (*client, error) {
+	c, err := loadConfig(a.config, a.nats)
+	if err != nil {
+		return nil, err
+	}
+	options, err := dialOptions(c, quiet(a.err))
+	if err != nil {
+		return nil, err
+	}
+	nc, err := dial(c, options)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(nc, c)
+}
+
+func newClient(nc *nats.Conn, c *Config) (*client, error) {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(publishTimeout))
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	return &client{nc, js, c}, nil
+}
+
+// embedded is a NATS server in this process and our connection to it.
+type embedded struct {
+	*natsembed.Server
+	nc *nats.Conn
+}
+
+func startEmbedded(o natsembed.Options, log logrus.FieldLogger) (*embedded, error) {
+	server, err := natsembed.Start(o)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect("", append(natsEvents(log), nats.Name(clientName), server.InProcess())...)
+	if err != nil {
+		server.Shutdown()
+		return nil, fmt.Errorf("connect to the embedded NATS server: %w", err)
+	}
+	return &embedded{server, nc}, nil
+}
+
+// Close ends the connection, then the server.
+func (e *embedded) Close() {
+	e.nc.Close()
+	e.Shutdown()
+}
+
+// retryPause is the time between two attempts of patiently.
+const retryPause = 2 * time.Second
+
+// patiently repeats do, loudly, until it succeeds, fails for good, or ctx ends.
+func patiently(ctx context.Context, log logrus.FieldLogger, lasting func(error) bool, do func() error) error {
+	for {
+		err := do()
+		if err == nil || lasting(err) || ctx.Err() != nil {
+			return err
+		}
+		log.WithError(err).Warnf("trying again in %s", retryPause)
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// isLasting tells errors that only a person can mend from those of a NATS that is starting, or electing a leader.
+func isLasting(err error) bool {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api.Code != http.StatusServiceUnavailable
+	}
+	return !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, nats.ErrNoResponders) &&
+		!errors.Is(err, nats.ErrDisconnected) && !errors.Is(err, nats.ErrConnectionReconnecting)
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestDev: the built-in examples all succeed, and nothing is left behind.
+func TestDev(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	r := run(t, exitDone, "", "dev", "--listen", "127.0.0.1:0", "--exit-when-done")
+	out := r.out.String()
+	for _, want := range []string{
+		"send refund --nats nats://127.0.0.1:", "watch --nats nats://", "nats --server nats://",
+		"decision  example-approve               succeeded", "decision  example-reject                succeeded",
+		"reply     example-reply                 succeeded", "refund    1217752501201407033233368018  succeeded",
+		"refund    example-approve-refund        succeeded", "All 5 ended as expected.",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if r.err.String() != "" {
+		t.Errorf("standard error: %s", r.err)
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestDevFeed(t *testing.T) {
+	for _, tt := range []struct {
+		name, feed string
+		code       int
+		want       string
+	}{
+		{"another merchant", `{"kind":"refund","mchid":"1900000002","command":` + aRefund("R1") + `}`, exitDone, "1900000002  refund    R1"},
+		{"nothing", "", exitDone, "All 0 ended as expected."},
+		{"failing", `{"kind":"refund","mchid":"1","command":{"out_refund_no":"R1"}}`, exitFailed, "line 1: refund seq-1: failed"},
+		{"meant to fail", `{"kind":"refund","mchid":"1","command":{"out_refund_no":"R1"},"expect":"failed"}`, exitDone, "All 1 ended as expected."},
+		{"meant to fail, but does not", `{"kind":"refund","mchid":"1","command":` + aRefund("R1") + `,"expect":"failed"}`, exitFailed, "line 1: refund R1: succeeded"},
+		{"not an object", `{"kind":"refund","mchid":"1","command":7}`, exitFailed, "line 1: refund seq-1: failed"},
+		{"a decision that fails sends no refund", `{"kind":"decision","mchid":"1","command":{"id":"D1","complaint_id":"c","action":"REJECT"}}
+			{"kind":"decision","mchid":"1","command":{"id":"D2","complaint_id":"c","action":"APPROVE","refund":` + aRefund("R1") + `},"expect":"failed"}`, exitDone, "All 2 ended as expected."},
+		{"a decision whose refund conflicts", `{"kind":"refund","mchid":"1","command":` + aRefund("R1") + `}
+			{"kind":"decision","mchid":"1","command":{"id":"D2","complaint_id":"c","action":"APPROVE","refund":` + strings.Replace(aRefund("R1"), `"refund":1,"total":1`, `"refund":1,"total":2`, 1) + `}}`,
+			exitFailed, "3 ended, 1 of them not as expected"},
+		{"unknown field", `{"kind":"refund","mchid":"1","commnad":{}}`, exitUsage, `--feed: line 1: expected {"kind"`},
+		{"kind", `{"kind":"refunds","mchid":"1","command":{}}`, exitUsage, "--feed: line 1: kind: expected refund, decision, reply or complete"},
+		{"mchid", `{"kind":"refund","mchid":"x","command":{}}`, exitUsage, "--feed: line 1: mchid: expected 1 to 32 digits"},
+		{"no command", `{"kind":"refund","mchid":"1"}`, exitUsage, "--feed: line 1: command: expected the command"},
+		{"expect", `{"kind":"refund","mchid":"1","command":{},"expect":"closed"}`, exitUsage, "--feed: line 1: expect: expected failed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			file := writeFile(t, filepath.Join(t.TempDir(), "feed.jsonl"), tt.feed+"\n")
+			r := run(t, tt.code, "", "dev", "--listen", "127.0.0.1:0", "--feed", file, "--exit-when-done")
+			if all := r.out.String() + r.err.String(); !strings.Contains(all, tt.want) {
+				t.Errorf("no %q in\n%s", tt.want, all)
+			}
+		})
+	}
+}
+
+// TestDevStays: without --exit-when-done it goes on, takes what others send, and ends with the first signal.
+func TestDevStays(t *testing.T) {
+	r := start(t, "", "dev", "--listen", "127.0.0.1:0", "-o", "json")
+	r.saw(r.out, `"key":"example-approve-refund"`)
+	url := regexp.MustCompile(`nats://[0-9.:]+`).FindString(r.err.String())
+	run(t, exitDone, aRefund("R1"), "send", "refund", "--nats", url, "--mchid", mchid, "--wait")
+	r.saw(r.out, `"key":"R1"`)
+
+	if taken := run(t, exitFailed, "", "dev", "--listen", strings.TrimPrefix(url, "nats://")); !strings.Contains(taken.err.String(), "choose another address with --listen") {
+		t.Errorf("address taken: %s", taken.err)
+	}
+	r.stop()
+	r.exits(exitDone)
+}

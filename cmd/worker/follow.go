@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"wxpay-worker/messages"
+)
+
+// event is an outcome as the stream holds it.
+type event struct {
+	subject  string
+	sequence uint64
+	header   nats.Header
+	data     []byte
+	outcome  *messages.Outcome // nil if a newer worker's cannot be read
+}
+
+func newEvent(subject string, sequence uint64, header nats.Header, data []byte) *event {
+	e := &event{subject: subject, sequence: sequence, header: header, data: data}
+	e.outcome, _ = messages.DecodeOutcome(data)
+	return e
+}
+
+// bad reports whether an end is one that somebody has to look at.
+func bad(s messages.Status) bool {
+	return s == messages.StatusFailed || s == messages.StatusClosed || s == messages.StatusAbnormal
+}
+
+// follow yields outcomes in order, the stored ones that from asks for and then the coming ones, until ctx ends. An error ends it.
+func (c *client) follow(ctx context.Context, from jetstream.OrderedConsumerConfig) iter.Seq2[*event, error] {
+	return func(yield func(*event, error) bool) {
+		stream := c.config.subjects().OutcomesStream()
+		consumer, err := c.js.OrderedConsumer(ctx, stream, from)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			err = fmt.Errorf("no stream %s: start a worker first, or check nats.prefix", stream)
+		}
+		var arriving jetstream.MessagesContext
+		if err == nil {
+			arriving, err = consumer.Messages()
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				yield(nil, fmt.Errorf("follow outcomes: %w", err))
+			}
+			return
+		}
+		defer arriving.Stop()
+		for {
+			m, err := arriving.Next(jetstream.NextContext(ctx))
+			if ctx.Err() != nil {
+				return
+			}
+			var meta *jetstream.MsgMetadata
+			if err == nil {
+				meta, err = m.Metadata()
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("follow outcomes: %w", err))
+				return
+			}
+			if !yield(newEvent(m.Subject(), meta.Sequence.Stream, m.Headers(), m.Data()), nil) {
+				return
+			}
+		}
+	}
+}
+
+// printer writes results, as lines for people or as JSON.
+type printer struct {
+	w    io.Writer
+	json bool
+}
+
+// event prints an outcome.
+func (p printer) event(e *event) {
+	if p.json {
+		p.object(struct {
+			Subject  string          `json:"subject"`
+			Sequence uint64          `json:"sequence"`
+			Headers  nats.Header     `json:"headers"`
+			Data     json.RawMessage `json:"data"`
+		}{e.subject, e.sequence, e.header, jsonOrText(e.data)})
+		return
+	}
+	o := e.outcome
+	if o == nil {
+		fmt.Fprintf(p.w, "%s (an outcome this version cannot read)\n", e.subject)
+		return
+	}
+	fmt.Fprintln(p.w, strings.TrimRight(fmt.Sprintf("%s  %-10s  %-8s  %-28s  %-9s  %s",
+		o.At.UTC().Format(time.RFC3339), o.MchID, o.Kind, o.Key, o.Status, detail(o)), " "))
+}
+
+// detail is the rest of an outcome's line. Payer data stays out of it.
+func detail(o *messages.Outcome) string {
+	switch {
+	case o.Error != nil:
+		text := string(o.Error.Reason)
+		if o.Error.ConflictsWith != "" {
+			text += " with " + o.Error.ConflictsWith
+		}
+		if o.Error.Code != "" {
+			text += " " + o.Error.Code
+		}
+		return fmt.Sprintf("%s: %s (dead letter %d)", text, o.Error.Message, o.DeadLetter)
+	case o.Refund != nil && o.Refund.RefundID != "":
+		return "refund_id " + o.Refund.RefundID
+	}
+	return ""
+}
+
+func (p printer) object(v any) {
+	e := json.NewEncoder(p.w)
+	e.SetEscapeHTML(false)
+	// What is printed here can be encoded. A reader that has gone away is told to the process by SIGPIPE.
+	_ = e.Encode(v)
+}
+
+// jsonOrText lets a body that is no JSON be printed all the same.
+func jsonOrText(data []byte) json.RawMessage {
+	if json.Valid(data) {
+		return data
+	}
+	return json.RawMessage(strconv.Quote(strings.ToValidUTF8(string(data), "\ufffd")))
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/sirupsen/logrus"
+
+	"wxpay-worker/consumer"
+	"wxpay-worker/dlq"
+	"wxpay-worker/internal/natsembed"
+	"wxpay-worker/wxpay"
+)
+
+type runCmd struct{}
+
+// Run consumes until the first signal, drains, and ends: the consumer first, then the connection, then the embedded server.
+func (*runCmd) Run(a *app) error {
+	c, err := loadConfig(a.config, a.nats)
+	if err != nil {
+		return err
+	}
+	if len(c.Merchants) == 0 {
+		return noMerchants(c)
+	}
+	keys, err := c.readMerchants()
+	if err != nil {
+		return err
+	}
+	roots, err := c.wechatPayRoots()
+	if err != nil {
+		return err
+	}
+	merchants, err := newMerchants(c, keys, roots)
+	if err != nil {
+		return err
+	}
+	log := newLogger(a.err, c)
+	c.warn(log)
+	return serve(a.ctx, c, merchants, log)
+}
+
+func noMerchants(c *Config) error {
+	if c.file == "" {
+		return usageError("no configuration: expected %s in this folder, or --config FILE with at least one merchant "+
+			"(worker simulate --config-out FILE writes an example; worker dev needs none)", defaultFile)
+	}
+	c.fail("merchants", "at least one merchant")
+	return c.err()
+}
+
+// serve consumes until ctx ends and what was in flight is drained.
+func serve(ctx context.Context, c *Config, merchants []consumer.Merchant, log logrus.FieldLogger) error {
+	nc, end, err := openNATS(ctx, c, log)
+	if err != nil {
+		return unlessStopped(ctx, err)
+	}
+	defer end()
+	w, err := newWorker(ctx, nc, c, merchants, log)
+	if err != nil {
+		return unlessStopped(ctx, err)
+	}
+	log.WithFields(logrus.Fields{fieldVersion: thisBuild().Version, fieldMerchants: len(merchants)}).Info("worker started")
+	told := context.AfterFunc(ctx, func() { log.Infof("draining: what is in flight has %s to finish", c.Consumer.Drain) })
+	defer told()
+	err = w.Run(ctx)
+	log.Info("worker stopped")
+	return err
+}
+
+// unlessStopped forgives what failed only because there was no more time for it: nothing was begun yet.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// openNATS connects to the configured servers, however long it takes, or starts one of its own. end undoes it.
+func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.Conn, end func(), err error) {
+	if c.NATS.URL == "" {
+		e, err := startEmbedded(natsembed.Options{Listen: c.NATS.Embedded.Listen, Dir: c.path(c.NATS.Embedded.Dir)}, log)
+		if err != nil {
+			return nil, nil, err
+		}
+		log.WithField(fieldNATS, e.URL()).Info("embedded NATS server started")
+		return e.nc, e.Close, nil
+	}
+	options, err := dialOptions(c, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	never := func(error) bool { return false } // whatever is wrong over there may be mended
+	err = patiently(ctx, log, never, func() (err error) {
+		nc, err = dial(c, options)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	log.WithField(fieldNATS, nc.ConnectedUrlRedacted()).Info("connected to NATS")
+	return nc, nc.Close, nil
+}
+
+// newMerchants makes each merchant's client of WeChat Pay. They share one pool of connections.
+func newMerchants(c *Config, keys []credentials, roots *x509.CertPool) ([]consumer.Merchant, error) {
+	transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: roots, ConnectTimeout: c.WechatPay.ConnectTimeout})
+	var all []consumer.Merchant
+	for _, k := range keys {
+		client, err := wxpay.New(wxpay.Config{
+			MchID: k.mchID, SerialNo: k.serialNo, Signer: k.signer, Keys: k.keys,
+			Hosts: c.WechatPay.Hosts, Transport: transport, Timeout: c.WechatPay.Timeout,
+		})
+		if err != nil {
+			return nil, &exitError{exitUsage, fmt.Errorf("merchant %s: %w", k.mchID, err)}
+		}
+		all = append(all, consumer.Merchant{MchID: k.mchID, Refunds: client, Complaints: client, SubMerchants: k.subMerchants})
+	}
+	return all, nil
+}
+
+// newWorker prepares a consumer whose streams exist.
+func newWorker(ctx context.Context, nc *nats.Conn, c *Config, merchants []consumer.Merchant, log logrus.FieldLogger) (*consumer.Consumer, error) {
+	streams := consumer.Streams{
+		Subjects: c.subjects(), Replicas: c.NATS.Replicas, MaxWaiting: c.NATS.MaxWaiting, OutcomesMaxAge: c.Outcomes.MaxAge,
+	}
+	err := patiently(ctx, log, isLasting, func() error { return consumer.EnsureStreams(ctx, nc, streams) })
+	if err != nil {
+		return nil, err
+	}
+	letters, err := dlq.New(nc, c.subjects())
+	if err != nil {
+		return nil, err
+	}
+	return consumer.New(consumer.Options{
+		Conn: nc, Subjects: c.subjects(), Merchants: merchants, DeadLetters: letters, Log: log,
+		Concurrency: c.Consumer.Concurrency, AckWait: c.Consumer.AckWait, PinnedTTL: c.Consumer.PinnedTTL, Drain: c.Consumer.Drain,
+		Retry: consumer.Retry{
+			Initial: c.Retry.Initial, Multiplier: c.Retry.Multiplier, Max: c.Retry.Max, Jitter: c.Retry.Jitter,
+			MaxAttempts: c.Retry.MaxAttempts, MaxAge: c.Retry.MaxAge,
+		},
+		Settlement: consumer.Settlement{First: c.Settlement.First, Max: c.Settlement.Max, GiveUp: c.Settlement.GiveUp},
+	})
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"wxpay-worker/wxpay"
+)
+
+// The files that a configuration names. Their contents go nowhere but to those who sign, verify and connect.
+
+// credentials are what one merchant calls WeChat Pay with.
+type credentials struct {
+	mchID, serialNo string
+	signer          *rsa.PrivateKey
+	keys            *wxpay.KeySet
+	subMerchants    bool
+}
+
+// readMerchants reads and checks every file of every merchant, also those that only other commands use: a mistake shows at the
+// start, not later. The error is that of loadConfig.
+func (c *Config) readMerchants() ([]credentials, error) {
+	var all []credentials
+	for i := range c.Merchants {
+		all = append(all, c.readMerchant(fmt.Sprintf("merchants[%d]", i), &c.Merchants[i]))
+	}
+	return all, c.err()
+}
+
+func (c *Config) readMerchant(key string, m *MerchantConfig) credentials {
+	out := credentials{mchID: m.MchID, serialNo: strings.ToUpper(m.SerialNo), subMerchants: m.SubMerchants}
+	out.signer = parseFile(c, key+".private_key_file", m.PrivateKeyFile, secret, wxpay.ParsePrivateKey)
+	keys := map[string]*rsa.PublicKey{}
+	for i, k := range m.PublicKeys {
+		keys[k.ID] = parseFile(c, fmt.Sprintf("%s.public_keys[%d].file", key, i), k.File, public, wxpay.ParsePublicKey)
+	}
+	if m.CertificateFile != "" {
+		parseFile(c, key+".certificate_file", m.CertificateFile, public, wxpay.ParseCertificate)
+	}
+	if p := m.PlatformCertificates; p != nil {
+		parseFile(c, key+".platform_certificates.api_v3_key_file", p.APIv3KeyFile, secret, parseSymmetricKey)
+	}
+	if v := m.V2; v != nil {
+		parseFile(c, key+".v2.api_key_file", v.APIKeyFile, secret, parseSymmetricKey)
+		parseFile(c, key+".v2.client_cert_file", v.ClientCertFile, public, wxpay.ParseCertificate)
+		parseFile(c, key+".v2.client_key_file", v.ClientKeyFile, secret, wxpay.ParsePrivateKey)
+	}
+	if len(c.problems) > 0 {
+		return out
+	}
+	set, err := wxpay.NewKeySet(m.PublicKeys[0].ID, keys)
+	if err != nil {
+		c.fail(key+".public_keys", "usable keys: %v", err)
+	}
+	out.keys = set
+	return out
+}
+
+// wechatPayRoots are the roots to verify WeChat Pay's hosts by; nil stands for the system's.
+func (c *Config) wechatPayRoots() (*x509.CertPool, error) {
+	if c.WechatPay.CAFile == "" {
+		return nil, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil { // a machine without roots: those of the file are enough
+		pool = x509.NewCertPool()
+	}
+	c.addRoots(pool, "wechatpay.ca_file", c.WechatPay.CAFile)
+	return pool, c.err()
+}
+
+func (c *Config) addRoots(pool *x509.CertPool, key, file string) {
+	data, ok := c.read(key, file, public)
+	if ok && !pool.AppendCertsFromPEM(data) {
+		c.fail(key, "a PEM file with at least one certificate")
+	}
+}
+
+// natsOptions are how to prove to NATS who we are, and to whom we speak.
+func (c *Config) natsOptions() ([]nats.Option, error) {
+	n, options := &c.NATS, []nats.Option(nil)
+	switch {
+	case n.CredsFile != "":
+		if creds, ok := c.read("nats.creds_file", n.CredsFile, secret); ok {
+			options = append(options, nats.UserCredentialBytes(creds))
+		}
+	case n.NkeySeedFile != "":
+		if option, ok := c.nkey("nats.nkey_seed_file", n.NkeySeedFile); ok {
+			options = append(options, option)
+		}
+	case n.User != "":
+		if password, ok := c.read("nats.password_file", n.PasswordFile, secret); ok {
+			options = append(options, nats.UserInfo(n.User, strings.TrimRight(string(password), "\r\n")))
+		}
+	}
+	if n.TLS != (TLSConfig{}) {
+		options = append(options, nats.Secure(c.natsTLS()))
+	}
+	return options, c.err()
+}
+
+func (c *Config) nkey(key, file string) (nats.Option, bool) {
+	data, ok := c.read(key, file, secret)
+	if !ok {
+		return nil, false
+	}
+	pair, err := nkeys.ParseDecoratedUserNKey(data)
+	if err != nil {
+		pair, err = nkeys.FromSeed(bytes.TrimSpace(data))
+	}
+	if err != nil {
+		c.fail(key, "the seed of a user nkey, SU…")
+		return nil, false
+	}
+	name, err := pair.PublicKey()
+	if err != nil {
+		c.fail(key, "the seed of a user nkey, SU…")
+		return nil, false
+	}
+	return nats.Nkey(name, pair.Sign), true
+}
+
+func (c *Config) natsTLS() *tls.Config {
+	t, out := c.NATS.TLS, &tls.Config{MinVersion: tls.VersionTLS12}
+	if t.CAFile != "" {
+		out.RootCAs = x509.NewCertPool()
+		c.addRoots(out.RootCAs, "nats.tls.ca_file", t.CAFile)
+	}
+	if t.CertFile != "" {
+		cert, _ := c.read("nats.tls.cert_file", t.CertFile, public)
+		key, _ := c.read("nats.tls.key_file", t.KeyFile, secret)
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil && len(c.problems) == 0 {
+			c.fail("nats.tls.cert_file", "a PEM certificate that belongs to key_file")
+		}
+		out.Certificates = []tls.Certificate{pair}
+	}
+	return out
+}
+
+type secrecy bool
+
+const (
+	public secrecy = false
+	secret secrecy = true
+)
+
+// parseFile reads and parses a file; what is wrong with it becomes a problem of the key.
+func parseFile[T any](c *Config, key, name string, s secrecy, parse func([]byte) (T, error)) (out T) {
+	data, ok := c.read(key, name, s)
+	if !ok {
+		return out
+	}
+	out, err := parse(data)
+	if err != nil { // the parsers' texts say what was found, never any of it
+		c.fail(key, "another content: %v", err)
+	}
+	return out
+}
+
+// maxFile is more than any key, certificate or bundle of them needs.
+const maxFile = 1 << 20
+
+// read reads a file once, so that it may also be a pipe, such as /dev/fd/3.
+func (c *Config) read(key, name string, s secrecy) ([]byte, bool) {
+	f, err := os.Open(c.path(name))
+	if err != nil {
+		c.fail(key, "a readable file: %v", err)
+		return nil, false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && s == secret && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 {
+		c.warnings = append(c.warnings, fmt.Sprintf("%s: others can read %s; chmod o-rwx it", key, f.Name()))
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil || len(data) > maxFile {
+		c.fail(key, "a readable file of at most 1 MiB")
+		return nil, false
+	}
+	return data, true
+}
+
+// parseSymmetricKey checks an APIv3 key or API v2 key.
+// Source: 如何解密证书和回调报文, https://pay.weixin.qq.com/doc/v3/merchant/4012071382, read 2026-08 (32 bytes).
+func parseSymmetricKey(data []byte) ([]byte, error) {
+	key := bytes.TrimRight(data, "\r\n")
+	if len(key) != 32 || !isAll(string(key), isAlphanumeric) {
+		return nil, errors.New("want 32 digits or letters")
+	}
+	return key, nil
+}
