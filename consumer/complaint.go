@@ -168,6 +168,9 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	if a.ranOut(l.retry, l.clock.Now()) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, message: "tries ran out; the complaint does not show it", step: s.name, attempts: a})
 	}
+	if err := l.under(ctx, o, l.writes); err != nil {
+		return again("out of budget", 0, err)
+	}
 	if !o.mayWrite() || !l.clock.Now().Before(e.outcome.At.Add(l.ackWait*3/4)) {
 		return again("out of budget", 0, nil)
 	}
@@ -176,7 +179,9 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	o.wrote = true
 	err := s.write(ctx)
 	// Crash here: it may have happened, and only `started` says so. The redelivery reads the complaint back.
-	switch verdict := Classify(callComplaint, err); verdict {
+	verdict := Classify(callComplaint, err)
+	l.paced(verdict, err)
+	switch verdict {
 	case Done:
 		return then(e, a)
 	case Unreached:
@@ -214,7 +219,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 // effect and may be sent (again).
 func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) *end {
 	stop := func(e end) *end { return &e }
-	state, err := l.readComplaint(ctx, o.cmd.Complaint(), e.firstAt)
+	state, err := l.readComplaint(ctx, o, e.firstAt)
 	if err != nil {
 		if a.ranOut(l.retry, l.clock.Now()) {
 			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))

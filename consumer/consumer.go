@@ -23,6 +23,16 @@ type Merchant struct {
 	Refunds      Refunds
 	Complaints   Complaints
 	SubMerchants bool // provider mode: commands may carry sub_mchid
+	Quota        Quota
+}
+
+// Quota is what WeChat Pay lets a merchant do, over all its workers. The zero value limits nothing.
+// Source: WeChat Pay, pay.weixin.qq.com/doc/v3/merchant/4013071036 (refunds), 4013071041 (queries), 4012068499 (complaints), 2026-08.
+type Quota struct {
+	Refunds        Rate // create calls
+	FailingRefunds Rate // of those, the ones that are refused
+	Complaints     Rate // calls that change a complaint
+	Queries        Rate // refund queries: five sixths for following refunds, the rest for reading back
 }
 
 // DeadLetters keeps the commands that failed. *dlq.Queue does.

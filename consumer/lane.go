@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"wxpay-worker/messages"
 )
@@ -27,6 +28,12 @@ type lane struct {
 	complaints Complaints
 	provider   bool // commands may name a sub-merchant
 
+	writes *pace // calls that change something
+	reads  *pace // reading back: an allowance of its own, so that neither starves the other
+	looks  *pace // of a refund lane: following accepted refunds
+	orders spacing
+	paused atomic.Int64 // deliveries that wait for their turn under a quota: while there are any, no more are asked for
+
 	memory memory
 	turns  turns
 	// sure is the newest command that may have been delivered before without our knowing: a later one with delivery count 1
@@ -46,19 +53,58 @@ func newLane(s *shared, m Merchant, f family) *lane {
 	l := &lane{
 		queue: queue{
 			shared: s, stream: s.subjects.CommandsStream(), name: name, filter: s.subjects.Command(m.MchID, messages.KindRefund),
-			log: s.log.WithField(fieldLane, name), limit: func() int { return s.concurrency },
+			log: s.log.WithField(fieldLane, name),
 		},
 		family: f, mchid: m.MchID, refunds: m.Refunds, complaints: m.Complaints, provider: m.SubMerchants,
 		memory: memory{by: map[string]*attempts{}},
 		turns:  turns{tail: map[string]chan struct{}{}},
 	}
+	q := m.Quota
 	if f == familyComplaint {
 		l.filter = s.subjects.ComplaintCommands(m.MchID)
+		l.writes = newPace(s.clock, q.Complaints, Rate{})
+		l.reads = newPace(s.clock, Rate{N: q.Complaints.N * readBackShare, Per: q.Complaints.Per}, Rate{})
+	} else {
+		l.writes = newPace(s.clock, q.Refunds, q.FailingRefunds)
+		l.looks = newPace(s.clock, Rate{N: q.Queries.N - q.Queries.N/6, Per: q.Queries.Per}, Rate{})
+		l.reads = newPace(s.clock, Rate{N: (q.Queries.N + 5) / 6, Per: q.Queries.Per}, Rate{})
 	}
+	l.orders = spacing{clock: s.clock, by: map[string]time.Time{}}
+	l.limit = l.room
 	l.accept, l.unsure = l.order, l.doubt
 	l.init()
 	l.sure.Store(nothingSure)
 	return l
+}
+
+// readBackShare is how many times as many reading calls a complaint lane may make as calls that change something: detail and
+// history, of each. WeChat Pay publishes no figure for them; it allows 200 list queries a minute.
+const readBackShare = 2
+
+// room is how many deliveries may be in flight now. What is fetched follows the quota: nothing more is asked for while some
+// of what is here waits for it, and no more at once than a second of it.
+func (l *lane) room() int {
+	if l.paused.Load() > 0 {
+		return 0
+	}
+	if limit := l.writes.limit; limit.N > 0 {
+		return min(l.concurrency, max(1, int(time.Duration(limit.N)*time.Second/limit.Per)))
+	}
+	return l.concurrency
+}
+
+// under waits for a quota, keeping the delivery alive.
+func (l *lane) under(ctx context.Context, o *order, p *pace) error {
+	wait := p.reserve()
+	if wait <= 0 {
+		return nil
+	}
+	l.paused.Add(1)
+	defer func() {
+		l.paused.Add(-1)
+		l.nudge()
+	}()
+	return o.pause(ctx, wait)
 }
 
 // order reads a delivered command and puts it in line. What is wrong with the command is kept in the order.
@@ -123,6 +169,9 @@ func (l *lane) doubt(ctx context.Context) {
 	l.sure.Store(nothingSure)
 	l.suspects.Store(int64(l.concurrency))
 	l.epoch.Unlock()
+	for _, p := range []*pace{l.writes, l.reads} {
+		p.restart() // whoever had the lane may have used its quota up
+	}
 	go func() { // ends with the answer, or its time-out
 		ctx, cancel := context.WithTimeout(ctx, l.storeTimeout)
 		defer cancel()

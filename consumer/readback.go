@@ -46,7 +46,11 @@ const (
 
 // readComplaint reads a complaint back. A complaint that WeChat Pay provably does not have reads as one with nothing in it:
 // the writing call will be refused for it.
-func (l *lane) readComplaint(ctx context.Context, complaintID string, firstAt time.Time) (*complaintState, error) {
+func (l *lane) readComplaint(ctx context.Context, o *order, firstAt time.Time) (*complaintState, error) {
+	complaintID := o.cmd.Complaint()
+	if err := l.under(ctx, o, l.reads); err != nil {
+		return nil, err
+	}
 	state := &complaintState{since: firstAt.Add(-readBackSkew)}
 	detail, err := l.complaints.Complaint(ctx, complaintID)
 	if Classify(callRead, err) == Rejected {
@@ -59,6 +63,9 @@ func (l *lane) readComplaint(ctx context.Context, complaintID string, firstAt ti
 	for offset := 0; ; offset += historyPage {
 		if offset >= historyMost {
 			return nil, errTooLong
+		}
+		if err := l.under(ctx, o, l.reads); err != nil {
+			return nil, err
 		}
 		page, err := l.complaints.NegotiationHistory(ctx, complaintID, historyPage, offset)
 		if err != nil {

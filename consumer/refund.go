@@ -52,6 +52,9 @@ func mayHaveHappened(f *messages.Failure) bool {
 // askRefund reads back whether the refund exists. It ends the delivery, unless it has shown that the refund can be asked for
 // without doing so twice.
 func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) (end, bool) {
+	if err := l.under(ctx, o, l.reads); err != nil {
+		return again("out of budget", 0, err), true
+	}
 	found, err := l.refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
 	switch {
 	case err == nil && !sameRefund(cmd, found):
@@ -79,16 +82,21 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 
 // createRefund makes the one call that moves money.
 func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) end {
-	if !o.mayWrite() {
-		return again("out of budget", 0, nil)
+	if wait := l.orders.claim(orderNumbers(cmd.TransactionID, cmd.OutTradeNo)); wait > 0 {
+		return again("order refunded a moment ago", wait, nil)
+	}
+	if err := l.under(ctx, o, l.writes); err != nil || !o.mayWrite() {
+		return again("out of budget", 0, err)
 	}
 	before := *a
 	a.wrote(l.clock.Now(), true)
 	created, err := l.refunds.CreateRefund(ctx, refundRequest(cmd))
 	// Crash here: the refund may exist, no outcome says so. The redelivery asks by the same out_refund_no.
 	verdict := Classify(callRefund, err)
+	l.paced(verdict, err)
 	switch verdict {
 	case Done:
+		l.orders.seen(orderNumbers(created.TransactionID, created.OutTradeNo))
 		return l.record(ctx, o, e, refundOutcome(cmd, created, a.writes))
 	case Unreached:
 		*a = before
@@ -112,6 +120,19 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, attempts: a})
 	default:
 		return again(verdict.String(), max(absenceDelay, l.retry.Delay(a.writes)), err)
+	}
+}
+
+// paced tells the lane's pace what came of a call that changes something.
+func (l *lane) paced(v Verdict, err error) {
+	var answer *wxpay.Error
+	switch answered := errors.As(err, &answer); {
+	case v == Done:
+		l.writes.answered(true)
+	case answered && throttled(answer):
+		l.writes.throttled()
+	case answered && answer.HTTPStatus < 500:
+		l.writes.answered(false)
 	}
 }
 

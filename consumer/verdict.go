@@ -82,7 +82,7 @@ func classifyAnswer(c call, e *wxpay.Error) Verdict {
 		return Hold
 	case !e.Proven, e.HTTPStatus >= 500, e.HTTPStatus < 400:
 		return Unknown
-	case errors.Is(e, wxpay.ErrFrequencyLimited) || e.HTTPStatus == http.StatusTooManyRequests:
+	case throttled(e):
 		if c == callRefund {
 			return Unknown // "in acceptance": query, or repeat the same more slowly
 		}
@@ -97,4 +97,9 @@ func classifyAnswer(c call, e *wxpay.Error) Verdict {
 		return Doubtful // "not a fast-refund complaint" comes under this code too: the complaint's state decides
 	}
 	return Rejected
+}
+
+// throttled reports whether WeChat Pay asks for fewer calls.
+func throttled(e *wxpay.Error) bool {
+	return errors.Is(e, wxpay.ErrFrequencyLimited) || e.HTTPStatus == http.StatusTooManyRequests
 }

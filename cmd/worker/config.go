@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"wxpay-worker/consumer"
 	"wxpay-worker/messages"
 )
 
@@ -104,6 +105,14 @@ type QuotaConfig struct {
 	Complaints     Rate `yaml:"complaints" default:"60/m"`
 	Queries        Rate `yaml:"queries" default:"300/s"`
 }
+
+func (q *QuotaConfig) limits() consumer.Quota {
+	return consumer.Quota{
+		Refunds: q.Refunds.limit(), FailingRefunds: q.FailingRefunds.limit(), Complaints: q.Complaints.limit(), Queries: q.Queries.limit(),
+	}
+}
+
+func (r Rate) limit() consumer.Rate { return consumer.Rate{N: r.Calls, Per: r.Per} }
 
 // Rate is so many calls per second or minute; 0 calls stand for no limit.
 type Rate struct {

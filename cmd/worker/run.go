@@ -116,7 +116,7 @@ func newMerchants(c *Config, keys []credentials, roots *x509.CertPool) ([]consum
 		if err != nil {
 			return nil, &exitError{exitUsage, fmt.Errorf("merchant %s: %w", k.mchID, err)}
 		}
-		all = append(all, consumer.Merchant{MchID: k.mchID, Refunds: client, Complaints: client, SubMerchants: k.subMerchants})
+		all = append(all, consumer.Merchant{MchID: k.mchID, Refunds: client, Complaints: client, SubMerchants: k.subMerchants, Quota: k.quota})
 	}
 	return all, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"wxpay-worker/consumer"
 	"wxpay-worker/wxpay"
 )
 
@@ -25,6 +26,7 @@ type credentials struct {
 	signer          *rsa.PrivateKey
 	keys            *wxpay.KeySet
 	subMerchants    bool
+	quota           consumer.Quota // the zero value limits nothing
 }
 
 // readMerchants reads and checks every file of every merchant, also those that only other commands use: a mistake shows at the
@@ -38,7 +40,7 @@ func (c *Config) readMerchants() ([]credentials, error) {
 }
 
 func (c *Config) readMerchant(key string, m *MerchantConfig) credentials {
-	out := credentials{mchID: m.MchID, serialNo: strings.ToUpper(m.SerialNo), subMerchants: m.SubMerchants}
+	out := credentials{mchID: m.MchID, serialNo: strings.ToUpper(m.SerialNo), subMerchants: m.SubMerchants, quota: m.Quota.limits()}
 	out.signer = parseFile(c, key+".private_key_file", m.PrivateKeyFile, secret, wxpay.ParsePrivateKey)
 	keys := map[string]*rsa.PublicKey{}
 	for i, k := range m.PublicKeys {

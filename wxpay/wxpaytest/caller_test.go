@@ -93,7 +93,6 @@ type call struct {
 	mchid, serial, nonce    string
 	at                      time.Time
 	key                     *rsa.PrivateKey
-	authorization           string // default as it should be
 	header                  map[string]string
 	double                  string // header to send twice
 	spoil                   func(signature string) string

@@ -1,0 +1,128 @@
+package consumer
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// granted makes n calls as fast as the pace allows and returns when each was made, since the start.
+func granted(p *pace, n int) (at []time.Duration) {
+	start := time.Now()
+	for range n {
+		time.Sleep(p.reserve()) // by the bubble's clock
+		at = append(at, time.Since(start))
+	}
+	return at
+}
+
+// most is the most calls in any window.
+func most(at []time.Duration, window time.Duration) (n int) {
+	for i, first := range at {
+		for j := i; j < len(at) && at[j]-first < window; j++ {
+			n = max(n, j-i+1)
+		}
+	}
+	return n
+}
+
+// No window of a second, or a minute, ever holds more calls than the quota, however they bunch; nor is much less used.
+func TestPaceHoldsInEveryWindow(t *testing.T) {
+	for name, r := range map[string]Rate{"refunds": {150, time.Second}, "complaints": {60, time.Minute}, "one": {1, time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPace(nil, r, Rate{})
+				time.Sleep(r.Per * 3 / 2) // a burst is ready
+				at := granted(p, 5*r.N)
+				if n := most(at, r.Per); n > r.N {
+					t.Errorf("%d calls in %s", n, r.Per)
+				}
+				if took := at[len(at)-1]; took > r.Per*5 {
+					t.Errorf("%d calls took %s", len(at), took)
+				}
+			})
+		})
+	}
+}
+
+// A lane just taken over begins as if the one before had used its quota: together they stay within it at an even pace.
+func TestPaceStartsEmpty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(nil, Rate{60, time.Minute}, Rate{})
+		if at := granted(p, 3); at[0] < time.Second || at[2] < 3*time.Second || at[2] > 5*time.Second {
+			t.Errorf("first calls after %v", at)
+		}
+	})
+}
+
+// A 429 halves the pace, once for all the calls that were on their way; it recovers by and by.
+func TestThrottledPaceHalvesAndRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(nil, Rate{100, time.Second}, Rate{})
+		time.Sleep(time.Minute)
+		for range 10 {
+			p.throttled()
+		}
+		if n := most(granted(p, 100), time.Second); n > 51 || n < 45 {
+			t.Errorf("%d calls a second after one 429", n)
+		}
+		time.Sleep(time.Second)
+		p.throttled()
+		if n := most(granted(p, 100), time.Second); n > 26 {
+			t.Errorf("%d calls a second after two", n)
+		}
+		for range 10 {
+			time.Sleep(11 * time.Second)
+			p.reserve()
+		}
+		time.Sleep(time.Minute)
+		if n := most(granted(p, 200), time.Second); n < 95 {
+			t.Errorf("%d calls a second after it has recovered", n)
+		}
+	})
+}
+
+// Failing refunds have a budget of their own: once it is used up, calls go no faster than it, until one succeeds.
+func TestFailingRefundsSlowThePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(nil, Rate{150, time.Second}, Rate{6, time.Second})
+		time.Sleep(time.Minute)
+		for range 6 {
+			granted(p, 1)
+			p.answered(false)
+		}
+		var at []time.Duration
+		for start := time.Now(); len(at) < 30; p.answered(false) {
+			time.Sleep(p.reserve())
+			at = append(at, time.Since(start))
+		}
+		if n := most(at, time.Second); n > 6 {
+			t.Errorf("%d failing calls in a second", n)
+		}
+		p.answered(true)
+		if n := most(granted(p, 100), time.Second); n < 90 {
+			t.Errorf("%d calls a second after a success", n)
+		}
+	})
+}
+
+func TestRefundsOfOneOrderAreAMinuteApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := spacing{by: map[string]time.Time{}}
+		if wait := s.claim(orderNumbers("T1", "")); wait != 0 {
+			t.Errorf("first: %s", wait)
+		}
+		s.seen(orderNumbers("T1", "O1")) // the answer names both
+		time.Sleep(20 * time.Second)
+		if wait := s.claim(orderNumbers("", "O1")); wait != 40*time.Second {
+			t.Errorf("second, by the other number: %s", wait)
+		}
+		if wait := s.claim(orderNumbers("", "O2")); wait != 0 {
+			t.Errorf("another order: %s", wait)
+		}
+		time.Sleep(40 * time.Second)
+		if wait := s.claim(orderNumbers("T1", "O1")); wait != 0 {
+			t.Errorf("a minute later: %s", wait)
+		}
+	})
+}
