@@ -157,17 +157,21 @@ func (s *spacing) claim(numbers []string) time.Duration {
 	return 0
 }
 
-// seen notes numbers that turned out to be of one order: a refund's answer names both.
-func (s *spacing) seen(numbers []string) {
+// release gives a claim back: the refund did not come about.
+func (s *spacing) release(numbers []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var newest time.Time
 	for _, number := range numbers {
-		newest = later(newest, s.by[number])
+		delete(s.by, number)
 	}
-	if !newest.IsZero() {
-		s.note(newest, numbers)
-	}
+}
+
+// called notes that a refund call for the order has ended just now: that is when the minute begins, since nobody knows when
+// within the call it was carried out.
+func (s *spacing) called(numbers []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note(s.clock.Now(), numbers)
 }
 
 func (s *spacing) note(at time.Time, numbers []string) {

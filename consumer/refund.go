@@ -82,11 +82,12 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 
 // createRefund makes the one call that moves money.
 func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) end {
-	if wait := l.orders.claim(orderNumbers(cmd.TransactionID, cmd.OutTradeNo)); wait > 0 {
-		return again("order refunded a moment ago", wait, nil)
-	}
 	if err := l.under(ctx, o, l.writes); err != nil || !o.mayWrite() {
 		return again("out of budget", 0, err)
+	}
+	numbers := orderNumbers(cmd.TransactionID, cmd.OutTradeNo)
+	if wait := l.orders.claim(numbers); wait > 0 {
+		return again("order refunded a moment ago", wait, nil)
 	}
 	before := *a
 	a.wrote(l.clock.Now(), true)
@@ -95,8 +96,15 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	verdict := Classify(callRefund, err)
 	l.paced(verdict, err)
 	switch verdict {
+	case Done: // the answer may name the order by another number as well
+		l.orders.called(append(numbers, orderNumbers(created.TransactionID, created.OutTradeNo)...))
+	case Unknown, Doubtful:
+		l.orders.called(numbers)
+	default:
+		l.orders.release(numbers)
+	}
+	switch verdict {
 	case Done:
-		l.orders.seen(orderNumbers(created.TransactionID, created.OutTradeNo))
 		return l.record(ctx, o, e, refundOutcome(cmd, created, a.writes))
 	case Unreached:
 		*a = before
