@@ -77,7 +77,13 @@ func setup(t *testing.T) *bench {
 // setupWith is setup with another simulator; its clock is the worker's, its books are open.
 func setupWith(t *testing.T, sim wxpaytest.Options) *bench {
 	t.Helper()
-	b := &bench{t: t, server: natstest.Start(t), clock: consumer.FastClock(speed), news: make(chan struct{}), creds: map[string]*wxpaytest.Credentials{}}
+	return setupAt(t, consumer.FastClock(speed), sim)
+}
+
+// setupAt is setupWith by another clock.
+func setupAt(t *testing.T, clock *consumer.Clock, sim wxpaytest.Options) *bench {
+	t.Helper()
+	b := &bench{t: t, server: natstest.Start(t), clock: clock, news: make(chan struct{}), creds: map[string]*wxpaytest.Credentials{}}
 	b.nc = natstest.Client(t, b.server)
 	b.js = must(jetstream.New(b.nc))
 	b.subjects = must(messages.NewSubjects("wxpay"))

@@ -44,6 +44,9 @@ type step struct {
 // A decision is a sequence, each step recorded before the next begins, so that a restart resumes at the first step without a
 // record: `started` → reply → its `succeeded` → approval or rejection → refund command stored → `succeeded`.
 func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
+	if wait := l.holding(""); wait > 0 {
+		return again("held", heldDelay(wait), nil)
+	}
 	s := l.stepOf(o.cmd)
 	decision, sequence := o.cmd.(*messages.DecisionCommand)
 	if !sequence {
@@ -183,23 +186,23 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	l.paced(verdict, err)
 	switch verdict {
 	case Done:
+		l.release()
 		return then(e, a)
 	case Unreached:
 		*a = before
 		a.repeats++
-		return again(verdict.String(), l.retry.Delay(a.repeats), err)
+		return l.waitOrHold(s.key, verdict, again(verdict.String(), l.retry.Delay(a.repeats), err))
 	case Hold:
 		*a = before
-		a.repeats++
-		l.log.WithError(err).Error("WeChat Pay refuses this merchant's complaint calls: mend credentials; the command waits")
-		return again(verdict.String(), l.retry.Delay(a.repeats), err)
+		return l.holdNow(verdict, err)
 	case Transient:
 		a.open = before.open
 		if a.ranOut(l.retry, l.clock.Now()) {
 			return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, step: s.name, attempts: a})
 		}
-		return again(verdict.String(), l.retry.Delay(a.writes), err)
+		return l.waitOrHold(s.key, verdict, again(verdict.String(), l.retry.Delay(a.writes), err))
 	case Doubtful:
+		l.troubled(s.key, verdict, err)
 		// Refused by the complaint's state: perhaps because it is done already.
 		if stop := l.askComplaint(ctx, o, s, e, a, then); stop != nil {
 			return *stop
@@ -211,7 +214,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	case Rejected:
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, step: s.name, attempts: a})
 	default:
-		return again(verdict.String(), max(complaintSettling, l.retry.Delay(a.writes)), err)
+		return l.waitOrHold(s.key, verdict, again(verdict.String(), max(complaintSettling, l.retry.Delay(a.writes)), err))
 	}
 }
 
@@ -226,7 +229,10 @@ func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *
 		}
 		verdict := Classify(callRead, err)
 		a.asked(verdict, l.clock.Now())
-		return stop(again("unasked: "+verdict.String(), l.retry.Delay(a.writes+a.repeats), err))
+		if verdict == Hold {
+			return stop(l.holdNow(verdict, err))
+		}
+		return stop(l.waitOrHold(s.key, verdict, again("unasked: "+verdict.String(), l.retry.Delay(a.writes+a.repeats), err)))
 	}
 	switch s.shows(state) {
 	case foundSame:

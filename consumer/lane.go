@@ -34,6 +34,7 @@ type lane struct {
 	orders spacing
 	paused atomic.Int64 // deliveries that wait for their turn under a quota: while there are any, no more are asked for
 
+	hold   hold
 	memory memory
 	turns  turns
 	// sure is the newest command that may have been delivered before without our knowing: a later one with delivery count 1
@@ -71,7 +72,8 @@ func newLane(s *shared, m Merchant, f family) *lane {
 	}
 	l.orders = spacing{clock: s.clock, by: map[string]time.Time{}}
 	l.limit = l.room
-	l.accept, l.unsure = l.order, l.doubt
+	l.accept, l.unsure, l.found, l.tend = l.order, l.doubt, l.adopt, l.tendHold
+	l.hold = hold{subs: map[string]time.Time{}, told: true}
 	l.init()
 	l.sure.Store(nothingSure)
 	return l
@@ -84,8 +86,11 @@ const readBackShare = 2
 // room is how many deliveries may be in flight now. What is fetched follows the quota: nothing more is asked for while some
 // of what is here waits for it, and no more at once than a second of it.
 func (l *lane) room() int {
-	if l.paused.Load() > 0 {
+	switch {
+	case l.paused.Load() > 0, l.holding("") > 0:
 		return 0
+	case l.probing():
+		return 1
 	}
 	if limit := l.writes.limit; limit.N > 0 {
 		return min(l.concurrency, max(1, int(time.Duration(limit.N)*time.Second/limit.Per)))

@@ -28,6 +28,10 @@ type queue struct {
 	limit func() int
 	// accept prepares a delivery, in the order of arrival, and returns what to do about it in a goroutine of its own.
 	accept func(d *delivery) (handle func(work context.Context))
+	// found is told what the consumer is like when it is first seen, tend is called now and then and told whether a pull is
+	// open.
+	found func(*jetstream.ConsumerInfo)
+	tend  func(ctx context.Context, open bool)
 	// unsure is told when any message there is now may have been delivered before, to us or to another.
 	unsure func(ctx context.Context)
 
@@ -67,12 +71,15 @@ func (q *queue) ensure(ctx context.Context) error {
 		for _, group := range info.PriorityGroups {
 			q.unshared = q.unshared && group.PinnedClientID == ""
 		}
+		if q.found != nil {
+			q.found(info)
+		}
 		c := info.Config
 		if c.FilterSubject == want.FilterSubject && c.AckWait == want.AckWait && c.MaxDeliver == want.MaxDeliver &&
 			c.MaxAckPending == want.MaxAckPending && c.PriorityPolicy == want.PriorityPolicy && c.PinnedTTL == want.PinnedTTL {
 			return nil
 		}
-		want.PauseUntil, want.Metadata = c.PauseUntil, c.Metadata // an update without them would end a hold
+		want.Metadata = c.Metadata // the reason of a hold; the server keeps the pause itself
 	} else if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("read lane %s: %w", q.name, err)
 	}
@@ -108,6 +115,9 @@ func (q *queue) run(ctx, work context.Context) error {
 			if err := q.refill(); err != nil {
 				q.log.WithError(err).Warn("cannot pull")
 			}
+		}
+		if q.tend != nil && resume == nil {
+			q.tend(ctx, q.pull.open())
 		}
 		select {
 		case m := <-q.arrived:

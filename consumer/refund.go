@@ -33,6 +33,9 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 		}
 		l.memory.keep(key, a)
 	}
+	if wait := l.holding(cmd.SubMchID); wait > 0 {
+		return again("held", heldDelay(wait), nil)
+	}
 	if a.open {
 		if e, settled := l.askRefund(ctx, o, cmd, e, a); settled {
 			return e
@@ -77,7 +80,10 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 	}
 	verdict := Classify(callRead, err)
 	a.asked(verdict, l.clock.Now())
-	return again("unasked: "+verdict.String(), l.retry.Delay(a.writes+a.repeats), err), true
+	if verdict == Hold {
+		return l.holdNow(verdict, err), true
+	}
+	return l.waitOrHold(cmd.Key(), verdict, again("unasked: "+verdict.String(), l.retry.Delay(a.writes+a.repeats), err)), true
 }
 
 // createRefund makes the one call that moves money.
@@ -98,6 +104,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	switch verdict {
 	case Done: // the answer may name the order by another number as well
 		l.orders.called(append(numbers, orderNumbers(created.TransactionID, created.OutTradeNo)...))
+		l.release()
 	case Unknown, Doubtful:
 		l.orders.called(numbers)
 	default:
@@ -109,25 +116,29 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	case Unreached:
 		*a = before
 		a.repeats++
-		return again(verdict.String(), l.retry.Delay(a.repeats), err)
+		return l.waitOrHold(cmd.Key(), verdict, again(verdict.String(), l.retry.Delay(a.repeats), err))
 	case Hold:
 		*a = before
 		a.repeats++
-		l.log.WithError(err).Error("WeChat Pay refuses this merchant's refunds: mend credentials or balance; the command waits")
-		return again(verdict.String(), l.retry.Delay(a.repeats), err)
+		if cmd.SubMchID != "" && errors.Is(err, wxpay.ErrNotEnough) {
+			return l.holdSub(cmd.SubMchID, a.repeats, err)
+		}
+		return l.holdNow(verdict, err)
 	case Transient:
 		a.open = before.open
 		return l.laterOrExhausted(ctx, o, a, err)
 	case Doubtful:
+		l.troubled(cmd.Key(), verdict, err)
 		a.refusal, a.refused = err, cmd.Digest()
 		return again(verdict.String(), absenceDelay, err)
 	case Malformed:
 		*a = before
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: err.Error()})
 	case Rejected:
+		l.troubled(cmd.Key(), verdict, err)
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, attempts: a})
 	default:
-		return again(verdict.String(), max(absenceDelay, l.retry.Delay(a.writes)), err)
+		return l.waitOrHold(cmd.Key(), verdict, again(verdict.String(), max(absenceDelay, l.retry.Delay(a.writes)), err))
 	}
 }
 
@@ -149,7 +160,7 @@ func (l *lane) laterOrExhausted(ctx context.Context, o *order, a *attempts, err 
 	if a.ranOut(l.retry, l.clock.Now()) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, attempts: a})
 	}
-	return again(Transient.String(), l.retry.Delay(a.writes), err)
+	return l.waitOrHold(o.cmd.Key(), Transient, again(Transient.String(), l.retry.Delay(a.writes), err))
 }
 
 func refundRequest(c *messages.RefundCommand) *wxpay.RefundRequest {

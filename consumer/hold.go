@@ -1,0 +1,220 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sirupsen/logrus"
+
+	"wxpay-worker/wxpay"
+)
+
+// hold is a lane's own trouble: wrong credentials, no permission, no balance, an outage. While it lasts the lane's commands
+// wait, unharmed and uncounted; then one at a time is let through, until one succeeds.
+//
+// It is a pause of the lane's consumer on the server, so that it holds for the whole fleet, survives restarts, shows in any
+// NATS tool and can be ended by a person. The reason is in the consumer's metadata.
+type hold struct {
+	mu      sync.Mutex
+	times   int                  // holds since the last success; guarded by mu, as all below
+	until   time.Time            // when the next command is let through
+	reason  string               // "" if all is well
+	subs    map[string]time.Time // provider mode: until when a sub-merchant without balance waits
+	told    bool                 // whether the server knows of until and reason
+	trouble []string             // different commands in a row that met trouble which may be the lane's
+}
+
+const (
+	holdMetadata = "wxpay_hold"
+	maxHold      = 10 * time.Minute // between two probes: somebody may have mended it meanwhile
+	// troublesome is how many different commands in a row must meet an outage or a missing permission before it is believed
+	// to be the lane's: until then it may be the command's.
+	troublesome = 3
+)
+
+// holding returns how long the command has to wait for the lane, or its sub-merchant, 0 if not at all.
+func (l *lane) holding(subMchID string) time.Duration {
+	l.hold.mu.Lock()
+	defer l.hold.mu.Unlock()
+	now := l.clock.Now()
+	wait := l.hold.until.Sub(now)
+	if subMchID != "" {
+		wait = max(wait, l.hold.subs[subMchID].Sub(now))
+	}
+	return max(wait, 0)
+}
+
+// holdNow holds the lane and returns how the delivery that showed the trouble ends.
+func (l *lane) holdNow(verdict Verdict, err error) end {
+	reason := holdReason(err)
+	l.hold.mu.Lock()
+	if wait := l.hold.until.Sub(l.clock.Now()); wait <= 0 { // or another delivery of the same moment was first
+		l.hold.times++
+		l.hold.until = l.clock.Now().Add(min(maxHold, l.retry.Delay(l.hold.times)))
+	}
+	l.hold.reason, l.hold.told, l.hold.trouble = reason, false, nil
+	wait := l.hold.until.Sub(l.clock.Now())
+	l.hold.mu.Unlock()
+	l.nudge()
+	l.log.WithFields(logrus.Fields{fieldReason: reason, fieldDelay: wait.String()}).WithError(err).
+		Error("lane held: its commands wait, unharmed, until this is mended")
+	return again(verdict.String(), heldDelay(wait), err)
+}
+
+// waitOrHold ends a delivery that comes again as e says, or holds the lane if its trouble turns out to be the lane's.
+func (l *lane) waitOrHold(key string, verdict Verdict, e end) end {
+	if !l.troubled(key, verdict, e.err) {
+		return e
+	}
+	held := l.holdNow(verdict, e.err)
+	held.delay = max(held.delay, e.delay)
+	return held
+}
+
+// holdSub holds one sub-merchant's refunds only: its balance is not the others'.
+func (l *lane) holdSub(subMchID string, times int, err error) end {
+	wait := min(maxHold, l.retry.Delay(times))
+	l.hold.mu.Lock()
+	l.hold.subs[subMchID] = l.clock.Now().Add(wait)
+	l.hold.mu.Unlock()
+	l.log.WithField(fieldDelay, wait.String()).WithError(err).Error("sub-merchant held: its refunds wait, unharmed, until this is mended")
+	return again(Hold.String(), heldDelay(wait), err)
+}
+
+// heldDelay lets others be the next probe before the command that met the trouble comes again.
+func heldDelay(wait time.Duration) time.Duration { return wait + wait/4 }
+
+// holdReason is what the trouble is called in the consumer's metadata: never a message's text.
+func holdReason(err error) string {
+	var answer *wxpay.Error
+	var noAnswer *wxpay.NoAnswerError
+	var forged *wxpay.SignatureError
+	switch {
+	case errors.As(err, &answer) && answer.Code != "":
+		return fmt.Sprintf("HTTP %d %s", answer.HTTPStatus, answer.Code)
+	case errors.As(err, &answer):
+		return fmt.Sprintf("HTTP %d", answer.HTTPStatus)
+	case errors.As(err, &noAnswer):
+		return "no answer"
+	case errors.As(err, &forged):
+		return "answers whose signature cannot be verified"
+	}
+	return "requests cannot be signed"
+}
+
+// troubled notes the answer to a call, and reports whether it makes the lane hold: at once while it is being probed, else when
+// three different commands in a row met trouble that may be the lane's.
+func (l *lane) troubled(key string, verdict Verdict, err error) bool {
+	if verdict == Done {
+		l.release()
+		return false
+	}
+	if verdict != Unknown && verdict != Unreached && !errors.Is(err, wxpay.ErrNoAuth) {
+		l.hold.mu.Lock()
+		l.hold.trouble = nil // a definite answer: WeChat Pay is there, and knows us
+		l.hold.mu.Unlock()
+		return false
+	}
+	l.hold.mu.Lock()
+	defer l.hold.mu.Unlock()
+	if !slices.Contains(l.hold.trouble, key) {
+		l.hold.trouble = append(l.hold.trouble, key)
+	}
+	return l.hold.reason != "" || len(l.hold.trouble) >= troublesome
+}
+
+// release ends a hold: a command has succeeded.
+func (l *lane) release() {
+	l.hold.mu.Lock()
+	defer l.hold.mu.Unlock()
+	l.hold.trouble = nil
+	if l.hold.reason == "" {
+		return
+	}
+	l.log.WithField(fieldReason, l.hold.reason).Warn("lane released")
+	l.hold.times, l.hold.until, l.hold.reason, l.hold.told = 0, time.Time{}, "", false
+	l.nudge()
+}
+
+// probing reports whether the lane takes one command at a time.
+func (l *lane) probing() bool {
+	l.hold.mu.Lock()
+	defer l.hold.mu.Unlock()
+	return l.hold.reason != ""
+}
+
+// adopt takes over a hold that is on the lane's consumer already, by another worker or before a restart.
+func (l *lane) adopt(info *jetstream.ConsumerInfo) {
+	reason := info.Config.Metadata[holdMetadata]
+	l.hold.mu.Lock()
+	defer l.hold.mu.Unlock()
+	if reason == "" || l.hold.reason != "" {
+		return
+	}
+	l.hold.reason, l.hold.told, l.hold.times = reason, true, 1
+	if info.Paused {
+		l.hold.until = l.clock.Now().Add(time.Duration(float64(info.PauseRemaining) / float64(l.clock.Wall(time.Second)) * float64(time.Second)))
+	}
+}
+
+// tendHold keeps the server's pause in step with the hold. It belongs to the queue's goroutine. A pull that is open would be
+// filled the moment the pause ends: the pause waits for it.
+func (l *lane) tendHold(ctx context.Context, open bool) {
+	l.hold.mu.Lock()
+	reason, until, told := l.hold.reason, l.hold.until, l.hold.told
+	if reason == "" || !open {
+		l.hold.told = true
+	}
+	l.hold.mu.Unlock()
+	switch {
+	case open && reason != "":
+	case told && reason != "" && l.clock.Now().Before(until):
+		l.resumedByHand(ctx)
+	case !told:
+		if err := l.tell(ctx, reason, until); err != nil && ctx.Err() == nil {
+			// The hold holds here all the same; another worker would find out for itself.
+			l.log.WithError(err).Warn("hold not shown on the lane's consumer")
+		}
+	}
+}
+
+// tell writes the hold, or its end, to the lane's consumer. Crash between pause and reason: the lane is paused as if by a
+// person, and is not probed but served in full when that ends.
+func (l *lane) tell(ctx context.Context, reason string, until time.Time) error {
+	have, err := l.js.Consumer(ctx, l.stream, l.name)
+	if err != nil {
+		return fmt.Errorf("read lane %s: %w", l.name, err)
+	}
+	config := l.config()
+	config.Metadata = map[string]string{}
+	maps.Copy(config.Metadata, have.CachedInfo().Config.Metadata)
+	delete(config.Metadata, holdMetadata)
+	if reason != "" {
+		config.Metadata[holdMetadata] = reason
+		paused := time.Now().Add(l.clock.Wall(until.Sub(l.clock.Now())))
+		if _, err := l.js.PauseConsumer(ctx, l.stream, l.name, paused); err != nil {
+			return fmt.Errorf("pause lane %s: %w", l.name, err)
+		}
+	}
+	if _, err := l.js.UpdateConsumer(ctx, l.stream, config); err != nil {
+		return fmt.Errorf("update lane %s: %w", l.name, err)
+	}
+	return nil
+}
+
+// resumedByHand notices that a person has ended the pause early.
+func (l *lane) resumedByHand(ctx context.Context) {
+	have, err := l.js.Consumer(ctx, l.stream, l.name)
+	if err != nil || have.CachedInfo().Paused {
+		return // out of reach: the hold ends by itself
+	}
+	l.hold.mu.Lock()
+	defer l.hold.mu.Unlock()
+	l.hold.until = l.clock.Now()
+}

@@ -1,0 +1,133 @@
+package consumer_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"wxpay-worker/consumer"
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay/wxpaytest"
+)
+
+// lane reads a lane's consumer as any NATS tool shows it.
+func (b *bench) lane(name string) (paused bool, reason string) {
+	b.t.Helper()
+	c, err := b.js.Consumer(b.t.Context(), b.subjects.CommandsStream(), name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return false, "" // the worker is about to make it
+	}
+	info := must(c, err).CachedInfo()
+	return info.Paused, info.Config.Metadata["wxpay_hold"]
+}
+
+// awaitLane waits until the lane shows that reason.
+func (b *bench) awaitLane(name, reason string) {
+	b.t.Helper()
+	api := must(b.nc.SubscribeSync("$JS.API.CONSUMER.>"))
+	defer func() { check(b.t, api.Unsubscribe()) }()
+	for limit := time.Now().Add(20 * time.Second); ; {
+		_, got := b.lane(name)
+		if got == reason {
+			return
+		}
+		if time.Now().After(limit) {
+			b.t.Fatalf("lane %s shows %q, not %q", name, got, reason)
+		}
+		_, _ = api.NextMsg(20 * time.Millisecond)
+	}
+}
+
+// Our own trouble empties no queue: the lane holds, for the whole fleet and visibly, its commands wait without a call, and it
+// goes on by itself when the trouble is mended.
+func TestALaneHoldsAndResumes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault  wxpaytest.Fault
+		reason string
+	}{
+		"wrong key":  {wxpaytest.Fault{Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"}, "HTTP 401 SIGN_ERROR"},
+		"no balance": {wxpaytest.Fault{Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NOT_ENOUGH"}, "HTTP 403 NOT_ENOUGH"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			c.fault.Endpoint, c.fault.Times = wxpaytest.EndpointRefundCreate, -1
+			b.sim.Fault(c.fault)
+			const commands = 100
+			for i := range commands {
+				b.publish(messages.KindRefund, refundBody(fmt.Sprintf("R%d", i)))
+			}
+			b.start(func(o *consumer.Options) { o.Concurrency = 4 })
+			b.awaitLane("refund-"+mchid, c.reason)
+			b.publish(messages.KindReply, replyBody) // its other lane goes on
+			b.end(messages.KindReply, "P1")
+			for range 3 { // probes, one command each
+				b.awaitAck()
+			}
+			if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n > 12 {
+				t.Errorf("%d calls of a held lane", n)
+			}
+			b.sim.ClearFaults()
+			for i := range commands {
+				if e := b.end(messages.KindRefund, fmt.Sprintf("R%d", i)); e.Status != messages.StatusAccepted || e.Attempts != 1 {
+					t.Fatalf("outcome: %+v %+v", e.Outcome, e.Error)
+				}
+			}
+			b.settled()
+			b.awaitLane("refund-"+mchid, "")
+		})
+	}
+}
+
+// An outage holds the lane when three different commands in a row have met it; a lone command's trouble stays its own.
+func TestThreeInARowHoldTheLane(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.Answer5xx})
+	b.start(func(o *consumer.Options) { o.Concurrency = 1 })
+	b.publish(messages.KindRefund, refundBody("R0"))
+	for range 3 {
+		b.awaitAck()
+	}
+	if _, reason := b.lane("refund-" + mchid); reason != "" {
+		t.Errorf("held for one command: %s", reason)
+	}
+	for i := 1; i < 50; i++ {
+		b.publish(messages.KindRefund, refundBody(fmt.Sprintf("R%d", i)))
+	}
+	b.awaitLane("refund-"+mchid, "HTTP 500 SYSTEM_ERROR")
+	b.sim.ClearFaults()
+	for i := range 50 {
+		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
+	}
+	b.settled()
+}
+
+// A hold outlives the worker that found it, and a person can end it early.
+func TestAHoldSurvivesARestartAndEndsByHand(t *testing.T) {
+	t.Parallel()
+	b := setupAt(t, consumer.FastClock(10), wxpaytest.Options{})                                           // a hold of ten minutes takes one
+	slow := func(o *consumer.Options) { o.Retry.Initial = 240 * time.Hour; o.Retry.Max = 240 * time.Hour } // held for ten minutes
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"})
+	w := b.start(slow)
+	b.publish(messages.KindRefund, refundBody("R1"))
+	b.awaitLane("refund-"+mchid, "HTTP 401 SIGN_ERROR")
+	check(t, w.stop())
+	calls := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate))
+	b.sim.ClearFaults()
+	b.start(slow)
+	b.publish(messages.KindRefund, refundBody("R2"))
+	if paused, reason := b.lane("refund-" + mchid); !paused || reason == "" {
+		t.Errorf("after the restart: paused %v, %q", paused, reason)
+	}
+	if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != calls {
+		t.Errorf("%d calls while held", n-calls)
+	}
+	must(b.js.ResumeConsumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid))
+	b.end(messages.KindRefund, "R2")
+	b.awaitLane("refund-"+mchid, "")
+}
