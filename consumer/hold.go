@@ -115,7 +115,7 @@ func (l *lane) troubled(key string, verdict Verdict, err error) bool {
 		l.release()
 		return false
 	}
-	if verdict != Unknown && verdict != Unreached && !errors.Is(err, wxpay.ErrNoAuth) {
+	if verdict != Unknown && verdict != Unreached && !ours(err) {
 		l.hold.mu.Lock()
 		l.hold.trouble = nil // a definite answer: WeChat Pay is there, and knows us
 		l.hold.mu.Unlock()

@@ -64,7 +64,8 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 		return l.bury(ctx, o, conflictWith(cmd.OutRefundNo)), true
 	case err == nil:
 		return l.record(ctx, o, e, refundOutcome(cmd, found, max(a.writes, 1))), true
-	case errors.Is(err, wxpay.ErrResourceNotExists) && Classify(callRead, err) == Rejected:
+	case absent(err):
+		l.troubled(cmd.Key(), Rejected, err)
 		// A query does not see the newest refunds: what it does not show is believed only a minute after the last attempt.
 		if young := absenceDelay - l.clock.Now().Sub(a.last); young > 0 {
 			return again("absent so far", young, nil), true
@@ -120,7 +121,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	case Hold:
 		*a = before
 		a.repeats++
-		if cmd.SubMchID != "" && errors.Is(err, wxpay.ErrNotEnough) {
+		if cmd.SubMchID != "" && notEnough(err) {
 			return l.holdSub(cmd.SubMchID, a.repeats, err)
 		}
 		return l.holdNow(verdict, err)

@@ -76,30 +76,92 @@ func Classify(c call, err error) Verdict {
 	return Hold // the request could not be signed: ours to mend
 }
 
+// judgement is what a proven refusal with a code means, by the family of the call.
+type judgement struct {
+	refund, complaint, read Verdict
+	// ours: it may be the merchant's setup and not the command. It counts for the command, and holds the lane when three
+	// different commands in a row meet it.
+	ours bool
+}
+
+// judgements is every documented code, of v3 and (in the second half) of v2's err_code. A code that is not here is a definite
+// no; so is any 4xx without one.
+//
+// Source: shared facts, sections 4, 4g, 4h and 5, and the pages they name, 2026-08.
+var judgements = map[string]judgement{
+	"PARAM_ERROR":           {Rejected, Doubtful, Rejected, false}, // complaints: also "not a fast-refund complaint", where the state decides
+	"INVALID_REQUEST":       {Doubtful, Doubtful, Rejected, false}, // "exceeds the refundable amount", "already called": perhaps by us
+	"REFUND_FEE_MISMATCH":   {Doubtful, Rejected, Rejected, false}, // other amounts under this number: the query shows whose
+	"SIGN_ERROR":            {Hold, Hold, Hold, false},
+	"NOT_ENOUGH":            {Hold, Hold, Hold, false}, // nothing is recorded; the same number goes through after topping up
+	"NO_AUTH":               {Transient, Transient, Transient, true},
+	"MCH_NOT_EXISTS":        {Transient, Transient, Transient, true},
+	"USER_ACCOUNT_ABNORMAL": {Rejected, Rejected, Rejected, false},
+	"RESOURCE_NOT_EXISTS":   {Rejected, Rejected, Rejected, false}, // on create the order, on query the refund
+	"TRADE_OVERDUE":         {Rejected, Rejected, Rejected, false},
+	"FREQUENCY_LIMITED":     {Unknown, Transient, Transient, false}, // refunds: "in acceptance", elsewhere not accepted
+	"SYSTEM_ERROR":          {Unknown, Unknown, Unknown, false},
+	"SERVICE_UNAVAILABLE":   {Unknown, Unknown, Unknown, false},
+
+	"SYSTEMERROR":           {refund: Unknown, read: Unknown},
+	"BIZERR_NEED_RETRY":     {refund: Unknown, read: Unknown},
+	"INVALID_REQ_TOO_MUCH":  {refund: Unknown, read: Transient}, // blocked for a while: a minute, as after any unknown
+	"NOTENOUGH":             {refund: Hold, read: Hold},
+	"ERROR":                 {refund: Doubtful, read: Rejected}, // "business error, read the text"
+	"ORDER_NOT_READY":       {refund: Transient, read: Transient},
+	"ORDERNOTEXIST":         {refund: Rejected, read: Rejected},
+	"REFUNDNOTEXIST":        {refund: Rejected, read: Rejected},
+	"INVALID_TRANSACTIONID": {refund: Rejected, read: Rejected},
+	"APPID_NOT_EXIST":       {refund: Transient, read: Transient, ours: true},
+	"MCHID_NOT_EXIST":       {refund: Transient, read: Transient, ours: true},
+	"NOAUTH":                {refund: Transient, read: Transient, ours: true}, // also the refund IP allow-list
+	"REQUIRE_POST_METHOD":   {refund: Transient, read: Transient, ours: true},
+	"XML_FORMAT_ERROR":      {refund: Transient, read: Transient, ours: true},
+	"SIGNERROR":             {refund: Hold, read: Hold},
+	"CERT_ERROR":            {refund: Hold, read: Hold},
+}
+
 func classifyAnswer(c call, e *wxpay.Error) Verdict {
 	switch {
-	case e.HTTPStatus == http.StatusUnauthorized: // SIGN_ERROR: key, serial or clock; signed or not, it was not executed
+	case e.HTTPStatus == http.StatusUnauthorized: // key, serial or clock; signed or not, it was not executed
 		return Hold
-	case !e.Proven, e.HTTPStatus >= 500, e.HTTPStatus < 400:
+	case !e.Proven, e.HTTPStatus >= 500, e.HTTPStatus >= 300 && e.HTTPStatus < 400:
 		return Unknown
-	case throttled(e):
-		if c == callRefund {
-			return Unknown // "in acceptance": query, or repeat the same more slowly
-		}
-		return Transient
-	case errors.Is(e, wxpay.ErrNotEnough): // a refusal: nothing is recorded, the same number goes through after topping up
-		return Hold
-	case errors.Is(e, wxpay.ErrNoAuth): // the complaint of somebody else, or a permission that an operator can grant
-		return Transient
-	case errors.Is(e, wxpay.ErrInvalidRequest) && c != callRead:
-		return Doubtful // an earlier call of ours may be the reason: "exceeds the refundable amount", "already called"
-	case errors.Is(e, wxpay.ErrParam) && c == callComplaint:
-		return Doubtful // "not a fast-refund complaint" comes under this code too: the complaint's state decides
+	case e.HTTPStatus == http.StatusOK && e.Code == "FREQUENCY_LIMITED":
+		return Transient // v2 says that it was not accepted
+	case e.HTTPStatus == http.StatusTooManyRequests:
+		e = &wxpay.Error{Code: "FREQUENCY_LIMITED"}
 	}
-	return Rejected
+	j, known := judgements[e.Code]
+	switch {
+	case !known:
+		return Rejected
+	case c == callRefund:
+		return j.refund
+	case c == callComplaint:
+		return j.complaint
+	}
+	return j.read
 }
 
 // throttled reports whether WeChat Pay asks for fewer calls.
 func throttled(e *wxpay.Error) bool {
-	return errors.Is(e, wxpay.ErrFrequencyLimited) || e.HTTPStatus == http.StatusTooManyRequests
+	return e.HTTPStatus == http.StatusTooManyRequests || e.Code == "FREQUENCY_LIMITED" || e.Code == "INVALID_REQ_TOO_MUCH"
+}
+
+// ours reports whether an answer may be about the merchant's setup and not about the command.
+func ours(err error) bool {
+	var e *wxpay.Error
+	return errors.As(err, &e) && judgements[e.Code].ours
+}
+
+// absent reports whether a query has provably found no such refund.
+func absent(err error) bool {
+	var e *wxpay.Error
+	return errors.As(err, &e) && Classify(callRead, err) == Rejected && (e.Code == "RESOURCE_NOT_EXISTS" || e.Code == "REFUNDNOTEXIST")
+}
+
+// notEnough reports whether a refund was refused for want of money.
+func notEnough(err error) bool {
+	return errors.Is(err, wxpay.ErrNotEnough) || errors.Is(err, wxpay.ErrV2NotEnough)
 }
