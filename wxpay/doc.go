@@ -1,4 +1,4 @@
-// Package wxpay calls WeChat Pay (微信支付) for a merchant: refunds and complaints of APIv3.
+// Package wxpay calls WeChat Pay (微信支付) for a merchant: refunds and complaints of APIv3, and refunds of version 2.
 //
 // It promises:
 //   - Every call is made once. It is repeated, on the next host, only when no byte of it has left this machine. (A GET is
@@ -17,8 +17,10 @@
 //	*ArgumentError     nothing was sent: the arguments       no
 //	*SigningError      nothing was sent: key, KMS            no
 //	*NoAnswerError     none that is of use                   Sent says
-//	*Error             not 2xx; Proven says whether genuine  by code and status; unproven: yes, but for 401
-//	*SignatureError    2xx, not proven                       yes
+//	*Error             a no; Proven says whether genuine     by code and status; unproven: yes, but for v3's 401
+//	*SignatureError    a yes, not proven                     yes
+//
+// A no is any status but 2xx in version 3. Version 2 says it in XML: HTTPStatus is 200 then, and the code decides alone.
 //
 // All are found with errors.As; errors.Is compares codes (ErrNotEnough, …), reasons of disbelief (ErrBadSignature, …) and
 // context errors.
@@ -33,6 +35,18 @@
 //	})
 //	refund, err := client.CreateRefund(ctx, &wxpay.RefundRequest{
 //		OutTradeNo: "T1", OutRefundNo: "R1", Amount: wxpay.RefundAmount{Refund: 100, Total: 100},
+//	})
+//
+// A merchant without public keys verifies by certificates, which are downloaded:
+//
+//	keys, err := wxpay.NewCertificates(wxpay.CertificatesConfig{Client: config, APIv3Key: apiV3Key, RootCAs: tenpay})
+//	go keys.Run(ctx)
+//	config.Keys = keys
+//
+// Refunds by version 2 have the same methods, requests, answers and errors:
+//
+//	client, err := wxpay.NewV2(wxpay.V2Config{
+//		MchID: "1900000001", AppID: "wx…", APIKey: apiKey, Certificate: pair, Hosts: hosts, Transport: transport,
 //	})
 //
 // The examples run.

@@ -23,11 +23,14 @@ const (
 	maxToken   = 128 // request ids and serials
 )
 
-// Error is a refusal or a failure that was answered: any status that is not 2xx.
+// Error is a refusal or a failure that was answered: in version 3 any status that is not 2xx; in version 2, which answers
+// everything with 200, a result_code or return_code of FAIL with HTTPStatus 200, and any status that is not 200. So it is an
+// Error that says "no", not HTTPStatus.
 //
 // Code and HTTPStatus are what a program branches on, and only together with Proven: an unproven refusal may come from
-// anybody on the way (a proxy, a gateway, an attacker). It may delay a command, it must never end one. A 401 is the one
-// answer that WeChat Pay itself does not sign; it means that the request was not executed.
+// anybody on the way (a proxy, a gateway, an attacker). It may delay a command, it must never end one. In version 3 a
+// 401 is the one answer that WeChat Pay itself does not sign; it means that the request was not executed. Version 2 knows no
+// 401 (ErrV2Status), and does not sign a return_code of FAIL.
 //
 // Source: 签名与验签常见问题, https://pay.weixin.qq.com/doc/global/v3/zh/4012354982, 2025-01
 type Error struct {
@@ -39,8 +42,8 @@ type Error struct {
 	Detail     Detail // with PARAM_ERROR and INVALID_REQUEST; each part may be empty
 
 	Proven bool      // the answer's signature was verified
-	At     time.Time // WeChat Pay's clock when it answered, second precision; zero unless Proven
-	Cause  error     // why it is unproven (ErrNoSignature, ErrBadSignature, ErrClockSkew, ErrUnknownSerial, …), nil when proven
+	At     time.Time // WeChat Pay's clock when it answered, second precision; zero unless Proven, and in version 2, which signs no time
+	Cause  error     // why it is unproven (ErrNoSignature, ErrBadSignature, ErrClockSkew, ErrUnknownSerial, ErrV2Status, …), nil when proven
 }
 
 // Detail says which part of the request was refused. What the API calls detail.value, the refused value itself, is never
@@ -101,13 +104,13 @@ func (e *Error) Unwrap() error { return e.Cause }
 // NoAnswerError says that no usable answer came.
 //
 // Sent=false is a promise: no byte of the request has left this machine, so nothing has happened; it is given only for
-// name resolution, connecting, the TLS handshake and a context that ended before writing. Sent=true is a doubt: it may
+// name resolution, connecting, the TLS handshake, a context that ended before writing, and a KeySource that is not ready. Sent=true is a doubt: it may
 // have happened, ask before repeating. errors.Is finds context.Canceled and context.DeadlineExceeded through it.
 type NoAnswerError struct {
 	Op         string // method and endpoint
 	Host       string // the host that was tried last
 	Sent       bool
-	HTTPStatus int    // of an answer that began but is of no use: cut short, over 1 MiB, not decodable, not about what was asked, 202; else 0
+	HTTPStatus int    // of an answer that began but is of no use: cut short, over 1 MiB, not decodable, not about what was asked, 202 (v3); else 0
 	RequestID  string // of that answer, if it had one
 	Err        error
 }
@@ -155,17 +158,19 @@ var (
 	ErrBadSignature  = errors.New("wrong signature")
 	ErrClockSkew     = errors.New("signed more than 5 minutes from now")
 	ErrUnknownSerial = errors.New("signed with an unknown key")
+	// ErrNoCertificates: Certificates could not be downloaded for now, so it is open whether the key is known.
+	ErrNoCertificates = errors.New("no platform certificates")
 )
 
 // Why an answer that came is no answer; found in a NoAnswerError.
 var (
 	ErrAccepted = errors.New("taken for processing, not processed yet") // 202
 	ErrTooLarge = errors.New("larger than 1 MiB")
-	ErrUnusable = errors.New("not an answer to this request") // not JSON, fields missing, another refund's or complaint's
+	ErrUnusable = errors.New("not an answer to this request") // not JSON (v2: XML), fields missing, another refund's or complaint's
 )
 
-// SigningError says that the request could not be signed: the key, the KMS behind it, or the KeySource failed. Nothing
-// was sent. No other command of this merchant will fare better until that is mended.
+// SigningError says that the request could not be signed, or its answer could not have been verified: the key, the KMS behind
+// it, or the KeySource failed. Nothing was sent. No other command of this merchant will fare better until that is mended.
 type SigningError struct {
 	Op  string // method and endpoint
 	Err error
@@ -275,6 +280,7 @@ func newTransportError(err error, sent bool) error {
 		netErr net.Error
 		alert  tls.AlertError
 		record tls.RecordHeaderError
+		remote *net.OpError
 		errno  syscall.Errno
 	)
 	switch {
@@ -291,6 +297,8 @@ func newTransportError(err error, sent bool) error {
 		text = errno.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		text = "connection closed"
+	case errors.As(err, &remote) && remote.Op == "remote error": // an alert, in Go's words: a client certificate that is refused
+		text = "TLS refused: " + bounded(remote.Err.Error(), maxDetail)
 	case errors.As(err, &alert), errors.As(err, &record):
 		text = "TLS failed"
 	case errors.Is(err, ErrTooLarge):

@@ -22,7 +22,11 @@ const minKeyBits = 2048
 
 // KeySource knows the keys that WeChat Pay signs its answers with. It is asked for every answer, by many goroutines.
 //
-// A source may be fixed ([KeySet]), or one that downloads platform certificates (平台证书) and learns new ones.
+// A source may be fixed ([KeySet]), or one that downloads platform certificates (平台证书) and learns new ones
+// ([Certificates]). One that has to prepare itself may also have a method Ready(context.Context) error, which is called
+// before each request: its error keeps the request from being sent, as a *NoAnswerError if errors.Is(err, ErrNoCertificates),
+// else as a *SigningError. Errors of a source must not wrap this package's error types: a *NoAnswerError of its own would be
+// taken for that of the call.
 type KeySource interface {
 	// Key returns the key named by an answer's Wechatpay-Serial: "PUB_KEY_ID_…" names a WeChat Pay public key
 	// (微信支付公钥), anything else is the serial number of a platform certificate. For an unknown serial a source that

@@ -108,6 +108,8 @@ type request struct {
 	uri  string // the request line's target, as it was on the wire
 	http *http.Request
 	body string
+	// certificate is what the client showed of itself, DER; nil = nothing.
+	certificate []byte
 }
 
 // server is a TLS server that shows each request as raw bytes and answers with raw bytes.
@@ -128,10 +130,18 @@ type server struct {
 // serve starts a server that lives as long as the test.
 func serve(t testing.TB, answer func(request) []byte) *server {
 	t.Helper()
+	return serveTLS(t, func(*tls.Config) {}, answer)
+}
+
+// serveTLS is serve with another TLS configuration. Without, a client may show a certificate, and need not.
+func serveTLS(t testing.TB, change func(*tls.Config), answer func(request) []byte) *server {
+	t.Helper()
 	cert, _ := tlsIdentity()
-	l, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"},
-	})
+	config := &tls.Config{
+		Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}, ClientAuth: tls.RequestClientCert,
+	}
+	change(config)
+	l, err := tls.Listen("tcp4", "127.0.0.1:0", config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,6 +197,9 @@ func (s *server) talk(conn net.Conn) {
 			return
 		}
 		got := request{raw: raw.String(), uri: req.RequestURI, http: req, body: string(body)}
+		if shown := conn.(*tls.Conn).ConnectionState().PeerCertificates; len(shown) > 0 {
+			got.certificate = shown[0].Raw
+		}
 		raw.Reset()
 		s.mu.Lock()
 		s.requests = append(s.requests, got)

@@ -66,6 +66,20 @@ func NewTransport(c TransportConfig) *http.Transport {
 	}
 }
 
+// withCertificate returns a copy of t, with connections of its own, that shows the certificate to every host that asks.
+func withCertificate(t *http.Transport, certificate tls.Certificate) *http.Transport {
+	t = t.Clone()
+	if t.TLSClientConfig == nil {
+		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	// Always this one: by default Go leaves it out when the server names issuers that it does not recognize the chain by, and
+	// the server then sees no certificate instead of one it can refuse by name.
+	t.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
+	// A session that was begun without the certificate, or with another merchant's, would be resumed without it.
+	t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(8)
+	return t
+}
+
 // proxyFromEnvironment is http.ProxyFromEnvironment without repeating a malformed address, which may hold a password.
 func proxyFromEnvironment(r *http.Request) (*url.URL, error) {
 	u, err := http.ProxyFromEnvironment(r)
