@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
 )
 
 // family is what a lane's commands have in common: the quota they share.
@@ -151,17 +152,22 @@ func (l *lane) decode(o *order) (cmd messages.Command, malformed *messages.Malfo
 
 // unfit reports what the merchant's configuration cannot carry.
 func (l *lane) unfit(cmd messages.Command) *messages.MalformedError {
-	sub, field := "", "sub_mchid"
-	switch c := cmd.(type) {
-	case *messages.RefundCommand:
-		sub = c.SubMchID
-	case *messages.DecisionCommand:
-		if c.Refund != nil {
-			sub, field = c.Refund.SubMchID, "refund.sub_mchid"
-		}
+	refund, prefix := cmd, ""
+	if d, ok := cmd.(*messages.DecisionCommand); ok && d.Refund != nil {
+		refund, prefix = d.RefundStep(), "refund."
 	}
-	if sub != "" && !l.provider {
-		return &messages.MalformedError{Field: field, Expected: "none, since the merchant is not configured with sub_merchants"}
+	c, ok := refund.(*messages.RefundCommand)
+	if !ok {
+		return nil
+	}
+	if c.SubMchID != "" && !l.provider {
+		return &messages.MalformedError{Field: prefix + "sub_mchid", Expected: "none, since the merchant is not configured with sub_merchants"}
+	}
+	var argument *wxpay.ArgumentError
+	if api, limited := l.refunds.(interface {
+		Carries(*wxpay.RefundRequest) error
+	}); limited && errors.As(api.Carries(refundRequest(c)), &argument) {
+		return &messages.MalformedError{Field: prefix + argument.Name, Expected: "what the merchant's refund_api carries: " + argument.Rule}
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 type Verdict int
 
 const (
-	// Done: a proven success.
-	Done Verdict = iota
+	// Done: a proven success. The zero Verdict is none: what is not in a table must not read as a success.
+	Done Verdict = iota + 1
 	// Unreached: nothing left this machine; nothing happened. Not an attempt.
 	Unreached
 	// Transient: a proven "not now"; nothing happened.
@@ -29,7 +29,7 @@ const (
 	Hold
 )
 
-var verdictNames = [...]string{"done", "unreached", "transient", "unknown", "doubtful", "rejected", "malformed", "hold"}
+var verdictNames = [...]string{"none", "done", "unreached", "transient", "unknown", "doubtful", "rejected", "malformed", "hold"}
 
 // String is the verdict's name in logs.
 func (v Verdict) String() string { return verdictNames[v] }
@@ -123,7 +123,7 @@ var judgements = map[string]judgement{
 
 func classifyAnswer(c call, e *wxpay.Error) Verdict {
 	switch {
-	case e.HTTPStatus == http.StatusUnauthorized: // key, serial or clock; signed or not, it was not executed
+	case e.HTTPStatus == http.StatusUnauthorized && !errors.Is(e, wxpay.ErrV2Status): // key, serial or clock: v3 does not execute it
 		return Hold
 	case !e.Proven, e.HTTPStatus >= 500, e.HTTPStatus >= 300 && e.HTTPStatus < 400:
 		return Unknown
@@ -132,16 +132,12 @@ func classifyAnswer(c call, e *wxpay.Error) Verdict {
 	case e.HTTPStatus == http.StatusTooManyRequests:
 		e = &wxpay.Error{Code: "FREQUENCY_LIMITED"}
 	}
-	j, known := judgements[e.Code]
-	switch {
-	case !known:
-		return Rejected
-	case c == callRefund:
-		return j.refund
-	case c == callComplaint:
-		return j.complaint
+	j := judgements[e.Code]
+	verdict := map[call]Verdict{callRefund: j.refund, callComplaint: j.complaint, callRead: j.read}[c]
+	if verdict == 0 {
+		return Rejected // a code that nobody has written down, or not for this call
 	}
-	return j.read
+	return verdict
 }
 
 // throttled reports whether WeChat Pay asks for fewer calls.

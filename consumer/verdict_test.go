@@ -61,9 +61,15 @@ func TestVerdicts(t *testing.T) {
 		if create, query := Classify(callRefund, err), Classify(callRead, err); create != want[0] || query != want[1] {
 			t.Errorf("v2 %s: %s and %s, want %s and %s", code, create, query, want[0], want[1])
 		}
+		if got := Classify(callComplaint, &wxpay.Error{HTTPStatus: 400, Code: code, Proven: true}); got == Done || got == 0 {
+			t.Errorf("%s to a complaint call: %s", code, got)
+		}
 		if got := Classify(callRefund, &wxpay.Error{HTTPStatus: 200, Code: code}); got != Unknown {
 			t.Errorf("v2 %s unproven: %s", code, got)
 		}
+	}
+	if got := Classify(callRefund, &wxpay.Error{HTTPStatus: 401, Cause: wxpay.ErrV2Status}); got != Unknown {
+		t.Errorf("401 to a v2 call: %s", got)
 	}
 	for err, want := range map[error]Verdict{
 		nil: Done, errors.New("KMS is away"): Hold, &wxpay.SigningError{}: Hold, &wxpay.ArgumentError{}: Malformed,

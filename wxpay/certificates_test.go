@@ -736,6 +736,11 @@ func TestCertificatesRefresh(t *testing.T) {
 	ready(maxRetry, 26)
 	ready(defaultRefresh-1, 26)
 	ready(1, 27)
+	// A clock that is set back stops nothing.
+	ready(-24*time.Hour, 28)
+	s.fails(syscall.ECONNREFUSED)
+	ready(defaultRefresh+time.Hour, 29)
+	ready(-30*time.Minute, 30)
 }
 
 // TestCertificatesRun: in the background, with the caller's goroutine and until the caller ends it.

@@ -173,16 +173,16 @@ var v2Calls = []struct {
 	},
 	{
 		name: "v2_refund_md5", mutual: true,
-		answer: v2Accepted.with("out_refund_no", "A*1|b@c_-", "total_fee", "-", "refund_fee", "-", "out_trade_no", "O1"),
+		answer: v2Accepted.with("out_refund_no", "A*1|b@c_-", "total_fee", "-", "refund_fee", "-", "out_trade_no", "ORDER1"),
 		change: func(c *V2Config) { c.SignType, c.SubAppID = V2MD5, "wxsub" }, // a sub_appid without a sub-merchant is not sent
 		call: func(ctx context.Context, c *V2Client) (*Refund, error) {
 			return c.CreateRefund(ctx, &RefundRequest{
-				OutTradeNo: "O1", OutRefundNo: "A*1|b@c_-", Reason: "<五> & \"六\"\r\n]]>", FundsAccount: "UNSETTLED",
+				OutTradeNo: "ORDER1", OutRefundNo: "A*1|b@c_-", Reason: "<五> & \"六\"\r\n]]>", FundsAccount: "UNSETTLED",
 				Amount: RefundAmount{Refund: 1, Total: 9007199254740993},
 			})
 		},
 		want: &Refund{
-			RefundID: "2008450740201411110000174436", OutRefundNo: "A*1|b@c_-", TransactionID: seedNumber, OutTradeNo: "O1",
+			RefundID: "2008450740201411110000174436", OutRefundNo: "A*1|b@c_-", TransactionID: seedNumber, OutTradeNo: "ORDER1",
 			Status: RefundProcessing, Amount: RefundAmountAnswer{Total: 9007199254740993, Refund: 1, PayerTotal: 90, PayerRefund: 90, Currency: "CNY"},
 		},
 	},

@@ -33,6 +33,10 @@ var (
 	}
 )
 
+// minV2OutTradeNo is how short an order number of version 2 can be.
+// Source: 申请退款, https://pay.weixin.qq.com/doc/v2/merchant/4011937624, 2026-08
+const minV2OutTradeNo = 6
+
 // Carries says whether version 2 can carry a request, in every field: nil or an *ArgumentError. CreateRefund refuses what it
 // refuses, before anything is sent; asking here first tells a command that can never do before it is begun.
 func (c *V2Client) Carries(r *RefundRequest) error {
@@ -64,6 +68,9 @@ func (c *V2Client) refundParams(r *RefundRequest) (map[string]string, error) {
 		if !isV2Text(value) {
 			return nil, refused(name, "holds a character that API v2 cannot carry")
 		}
+	}
+	if n := len(r.OutTradeNo); n > 0 && n < minV2OutTradeNo {
+		return nil, refused("out_trade_no", "wants at least 6 characters in API v2")
 	}
 	params := map[string]string{
 		"transaction_id":  r.TransactionID,

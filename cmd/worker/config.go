@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"wxpay-worker/consumer"
@@ -92,10 +93,16 @@ type PlatformCertificatesConfig struct {
 // V2Config is what API v2 needs.
 type V2Config struct {
 	AppID          string `yaml:"appid" required:"the appid the merchant is bound to, wx…"`
+	SubAppID       string `yaml:"sub_appid"` // provider mode: of the sub-merchants; optional
 	APIKeyFile     string `yaml:"api_key_file" required:"the file of the API v2 key, 32 bytes"`
 	SignType       string `yaml:"sign_type" default:"HMAC-SHA256" oneof:"HMAC-SHA256,MD5"`
-	ClientCertFile string `yaml:"client_cert_file" required:"the file of the merchant API certificate, apiclient_cert.pem"`
-	ClientKeyFile  string `yaml:"client_key_file" required:"the file of the merchant API private key, apiclient_key.pem"`
+	ClientCertFile string `yaml:"client_cert_file" required:"the file of the merchant API certificate, apiclient_cert.pem or apiclient_cert.p12"`
+	ClientKeyFile  string `yaml:"client_key_file"` // apiclient_key.pem; a .p12 holds it already
+}
+
+// isPKCS12 reports whether certificate and key come in one file, as WeChat Pay hands them out.
+func (v *V2Config) isPKCS12() bool {
+	return strings.HasSuffix(strings.ToLower(v.ClientCertFile), ".p12")
 }
 
 // QuotaConfig is what WeChat Pay allows the merchant, for the whole fleet.

@@ -86,23 +86,11 @@ func (c *Config) checkMerchant(key string, m *MerchantConfig, known map[string]b
 	}
 	if v := m.V2; v != nil {
 		c.must(strings.HasPrefix(v.AppID, "wx") && len(v.AppID) <= 32 && isAll(v.AppID, isAlphanumeric), key+".v2.appid", "wx and digits or letters")
+		c.must(v.SubAppID == "" || len(v.SubAppID) <= 32 && isAll(v.SubAppID, isAlphanumeric), key+".v2.sub_appid", "digits or letters")
+		c.must(v.ClientKeyFile != "" || v.isPKCS12(), key+".v2.client_key_file", "the file of the merchant API private key, apiclient_key.pem (only a .p12 certificate holds it)")
 	}
-	c.checkNotYet(key, m)
-}
-
-// checkNotYet refuses what is configured and cannot work: better now than by commands that fail.
-func (c *Config) checkNotYet(key string, m *MerchantConfig) {
-	c.must(m.RefundAPI != "v2", key+".refund_api", "v3: this version does not send refunds by API v2 yet")
-	switch {
-	case len(m.PublicKeys) > 0:
-		if m.PlatformCertificates != nil {
-			c.warnings = append(c.warnings, key+".platform_certificates: this version does not download them yet; answers are verified by public_keys only")
-		}
-	case m.PlatformCertificates != nil:
-		c.fail(key+".platform_certificates", "public_keys beside it: this version does not download platform certificates yet")
-	default:
-		c.fail(key+".public_keys", "at least one WeChat Pay public key")
-	}
+	c.must(len(m.PublicKeys) > 0 || m.PlatformCertificates != nil, key+".public_keys", "at least one WeChat Pay public key, or platform_certificates")
+	c.must(m.RefundAPI != "v2" || m.V2 != nil, key+".v2", "what refund_api v2 needs: appid, api_key_file, client_cert_file, client_key_file")
 }
 
 // checkTimes warns of times that do not go together. One that is set for a try-out need not drag the others along.

@@ -163,9 +163,9 @@ func TestConfigRefuses(t *testing.T) {
 		{"v2 appid", aMerchant + strings.Replace(v2, "wx1", "x1", 1), "merchants[0].v2.appid: expected wx and digits or letters"},
 		{"v2 sign_type", aMerchant + strings.Replace(v2, "appid", "sign_type: SHA1, appid", 1), "merchants[0].v2.sign_type: expected HMAC-SHA256 or MD5"},
 
-		{"not yet: v2", aMerchant + v2 + "    refund_api: v2\n", "worker.yaml:7: merchants[0].refund_api: expected v3: this version does not send refunds by API v2 yet"},
-		{"not yet: platform certificates alone", strings.Replace(aMerchant, "public_keys: [{id: PUB_KEY_ID_01, file: pub.pem}]", "platform_certificates: {api_v3_key_file: k}", 1),
-			"merchants[0].platform_certificates: expected public_keys beside it: this version does not download platform certificates yet"},
+		{"v2 without its section", aMerchant + "    refund_api: v2\n", "worker.yaml:2: merchants[0].v2: expected what refund_api v2 needs"},
+		{"v2 without key", aMerchant + strings.Replace(v2, ", client_key_file: k", "", 1), "merchants[0].v2.client_key_file: expected the file"},
+		{"nothing to verify by", strings.Replace(aMerchant, "public_keys: [{id: PUB_KEY_ID_01, file: pub.pem}]", "sub_merchants: true", 1), "merchants[0].public_keys: expected at least one"},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			_, err := load(t, tt.text)

@@ -17,7 +17,6 @@ import (
 	"wxpay-worker/consumer"
 	"wxpay-worker/internal/natsembed"
 	"wxpay-worker/messages"
-	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -101,15 +100,12 @@ func startDev(a *app, listen string, mchids []string) (s *devStack, err error) {
 	}
 	config.WechatPay.Hosts = []string{s.sim.URL(), s.sim.BackupURL()}
 	config.Settlement.First = time.Second
-	keys, err := simulated(s.sim, mchids)
+	keys := simulated(s.sim, mchids)
+	merchants, err := newMerchants(config, keys, s.sim.CertPool(), log)
 	if err != nil {
 		return s, err
 	}
-	merchants, err := newMerchants(config, keys, s.sim.CertPool())
-	if err != nil {
-		return s, err
-	}
-	s.worker, err = newWorker(a.ctx, s.server.nc, config, merchants, log)
+	s.worker, err = newWorker(a.ctx, s.server.nc, config, merchants.all, log)
 	return s, err
 }
 
@@ -127,16 +123,15 @@ func (s *devStack) Close() {
 }
 
 // simulated makes merchants known to the simulator.
-func simulated(sim *wxpaytest.Server, mchids []string) (all []credentials, err error) {
+func simulated(sim *wxpaytest.Server, mchids []string) (all []credentials) {
 	for _, mchid := range mchids {
 		c := sim.AddMerchant(wxpaytest.Merchant{MchID: mchid})
-		keys, err := wxpay.NewKeySet(c.PublicKeyID, map[string]*rsa.PublicKey{c.PublicKeyID: c.PublicKey})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, credentials{mchID: mchid, serialNo: c.SerialNo, signer: c.PrivateKey, keys: keys})
+		all = append(all, credentials{
+			mchID: mchid, serialNo: c.SerialNo, signer: c.PrivateKey,
+			publicKeyID: c.PublicKeyID, publicKeys: map[string]*rsa.PublicKey{c.PublicKeyID: c.PublicKey},
+		})
 	}
-	return all, nil
+	return all
 }
 
 // welcome says what runs, and what to try next.

@@ -11,6 +11,7 @@ import (
 // Names of log fields; those of deliveries are package consumer's.
 const (
 	fieldNATS      = "nats"
+	fieldMchID     = "mchid"
 	fieldMerchants = "merchants"
 	fieldVersion   = "version"
 	fieldSubject   = "subject"

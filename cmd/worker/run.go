@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
-	"fmt"
 
 	"github.com/nats-io/nats.go"
 	"github.com/sirupsen/logrus"
@@ -11,7 +9,6 @@ import (
 	"wxpay-worker/consumer"
 	"wxpay-worker/dlq"
 	"wxpay-worker/internal/natsembed"
-	"wxpay-worker/wxpay"
 )
 
 type runCmd struct{}
@@ -33,11 +30,11 @@ func (*runCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	merchants, err := newMerchants(c, keys, roots)
+	log := newLogger(a.err, c)
+	merchants, err := newMerchants(c, keys, roots, log)
 	if err != nil {
 		return err
 	}
-	log := newLogger(a.err, c)
 	c.warn(log)
 	return serve(a.ctx, c, merchants, log)
 }
@@ -52,17 +49,18 @@ func noMerchants(c *Config) error {
 }
 
 // serve consumes until ctx ends and what was in flight is drained.
-func serve(ctx context.Context, c *Config, merchants []consumer.Merchant, log logrus.FieldLogger) error {
+func serve(ctx context.Context, c *Config, merchants *merchants, log logrus.FieldLogger) error {
+	defer merchants.refresh(ctx)()
 	nc, end, err := openNATS(ctx, c, log)
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
 	defer end()
-	w, err := newWorker(ctx, nc, c, merchants, log)
+	w, err := newWorker(ctx, nc, c, merchants.all, log)
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
-	log.WithFields(logrus.Fields{fieldVersion: thisBuild().Version, fieldMerchants: len(merchants)}).Info("worker started")
+	log.WithFields(logrus.Fields{fieldVersion: thisBuild().Version, fieldMerchants: len(merchants.all)}).Info("worker started")
 	told := context.AfterFunc(ctx, func() { log.Infof("draining: what is in flight has %s to finish", c.Consumer.Drain) })
 	defer told()
 	err = w.Run(ctx)
@@ -102,23 +100,6 @@ func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.
 	}
 	log.WithField(fieldNATS, nc.ConnectedUrlRedacted()).Info("connected to NATS")
 	return nc, nc.Close, nil
-}
-
-// newMerchants makes each merchant's client of WeChat Pay. They share one pool of connections.
-func newMerchants(c *Config, keys []credentials, roots *x509.CertPool) ([]consumer.Merchant, error) {
-	transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: roots, ConnectTimeout: c.WechatPay.ConnectTimeout})
-	var all []consumer.Merchant
-	for _, k := range keys {
-		client, err := wxpay.New(wxpay.Config{
-			MchID: k.mchID, SerialNo: k.serialNo, Signer: k.signer, Keys: k.keys,
-			Hosts: c.WechatPay.Hosts, Transport: transport, Timeout: c.WechatPay.Timeout,
-		})
-		if err != nil {
-			return nil, &exitError{exitUsage, fmt.Errorf("merchant %s: %w", k.mchID, err)}
-		}
-		all = append(all, consumer.Merchant{MchID: k.mchID, Refunds: client, Complaints: client, SubMerchants: k.subMerchants, Quota: k.quota})
-	}
-	return all, nil
 }
 
 // newWorker prepares a consumer whose streams exist.

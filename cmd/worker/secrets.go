@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"software.sslmate.com/src/go-pkcs12"
+
 	"wxpay-worker/consumer"
 	"wxpay-worker/wxpay"
 )
@@ -24,7 +26,10 @@ import (
 type credentials struct {
 	mchID, serialNo string
 	signer          *rsa.PrivateKey
-	keys            *wxpay.KeySet
+	publicKeyID     string // of the key that answers are asked to be signed with; "" if there are certificates only
+	publicKeys      map[string]*rsa.PublicKey
+	apiV3Key        []byte          // nil without platform certificates
+	v2              *wxpay.V2Config // nil unless refunds go out as v2; hosts are to be added
 	subMerchants    bool
 	quota           consumer.Quota // the zero value limits nothing
 }
@@ -42,29 +47,56 @@ func (c *Config) readMerchants() ([]credentials, error) {
 func (c *Config) readMerchant(key string, m *MerchantConfig) credentials {
 	out := credentials{mchID: m.MchID, serialNo: strings.ToUpper(m.SerialNo), subMerchants: m.SubMerchants, quota: m.Quota.limits()}
 	out.signer = parseFile(c, key+".private_key_file", m.PrivateKeyFile, secret, wxpay.ParsePrivateKey)
-	keys := map[string]*rsa.PublicKey{}
+	out.publicKeys = map[string]*rsa.PublicKey{}
 	for i, k := range m.PublicKeys {
-		keys[k.ID] = parseFile(c, fmt.Sprintf("%s.public_keys[%d].file", key, i), k.File, public, wxpay.ParsePublicKey)
+		out.publicKeys[k.ID] = parseFile(c, fmt.Sprintf("%s.public_keys[%d].file", key, i), k.File, public, wxpay.ParsePublicKey)
 	}
 	if m.CertificateFile != "" {
 		parseFile(c, key+".certificate_file", m.CertificateFile, public, wxpay.ParseCertificate)
 	}
+	if len(m.PublicKeys) > 0 {
+		out.publicKeyID = m.PublicKeys[0].ID
+	}
 	if p := m.PlatformCertificates; p != nil {
-		parseFile(c, key+".platform_certificates.api_v3_key_file", p.APIv3KeyFile, secret, parseSymmetricKey)
+		out.apiV3Key = parseFile(c, key+".platform_certificates.api_v3_key_file", p.APIv3KeyFile, secret, parseSymmetricKey)
 	}
 	if v := m.V2; v != nil {
-		parseFile(c, key+".v2.api_key_file", v.APIKeyFile, secret, parseSymmetricKey)
-		parseFile(c, key+".v2.client_cert_file", v.ClientCertFile, public, wxpay.ParseCertificate)
-		parseFile(c, key+".v2.client_key_file", v.ClientKeyFile, secret, wxpay.ParsePrivateKey)
+		v2 := c.readV2(key+".v2", m.MchID, v)
+		if m.RefundAPI == "v2" {
+			out.v2 = v2
+		}
 	}
-	if len(c.problems) > 0 {
+	return out
+}
+
+func (c *Config) readV2(key, mchID string, v *V2Config) *wxpay.V2Config {
+	out := &wxpay.V2Config{MchID: mchID, AppID: v.AppID, SubAppID: v.SubAppID, SignType: wxpay.V2SignType(v.SignType)}
+	out.APIKey = parseFile(c, key+".api_key_file", v.APIKeyFile, secret, parseSymmetricKey)
+	if v.isPKCS12() {
+		out.Certificate = parseFile(c, key+".client_cert_file", v.ClientCertFile, secret, func(data []byte) (tls.Certificate, error) {
+			// WeChat Pay hands it out encrypted with the merchant number.
+			// Source: 商户API证书, https://pay.weixin.qq.com/doc/v2/merchant/4011937577, 2026-08
+			private, leaf, chain, err := pkcs12.DecodeChain(data, mchID)
+			if err != nil {
+				return tls.Certificate{}, errors.New("want a PKCS #12 file whose password is the mchid")
+			}
+			pair := tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: private, Leaf: leaf}
+			for _, c := range chain {
+				pair.Certificate = append(pair.Certificate, c.Raw)
+			}
+			return pair, nil
+		})
 		return out
 	}
-	set, err := wxpay.NewKeySet(m.PublicKeys[0].ID, keys)
-	if err != nil {
-		c.fail(key+".public_keys", "usable keys: %v", err)
+	leaf := parseFile(c, key+".client_cert_file", v.ClientCertFile, public, wxpay.ParseCertificate)
+	private := parseFile(c, key+".client_key_file", v.ClientKeyFile, secret, wxpay.ParsePrivateKey)
+	if leaf == nil || private == nil {
+		return out
 	}
-	out.keys = set
+	if !private.PublicKey.Equal(leaf.PublicKey) {
+		c.fail(key+".client_key_file", "the private key of client_cert_file")
+	}
+	out.Certificate = tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: private, Leaf: leaf}
 	return out
 }
 

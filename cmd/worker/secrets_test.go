@@ -93,7 +93,7 @@ func TestMerchantFiles(t *testing.T) {
 			}
 			keys, err := c.readMerchants()
 			if tt.want == "" {
-				if err != nil || keys[0].signer == nil || keys[0].keys.Serial() != "PUB_KEY_ID_01" {
+				if err != nil || keys[0].signer == nil || keys[0].publicKeyID != "PUB_KEY_ID_01" || keys[0].publicKeys["PUB_KEY_ID_01"] == nil {
 					t.Errorf("got %v", err)
 				}
 				return
