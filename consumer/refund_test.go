@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -244,5 +246,97 @@ func TestTriesRunOut(t *testing.T) {
 			}
 			b.settled()
 		})
+	}
+}
+
+// Each documented refusal of the create call, by v3 and by v2, from the simulator: a definite no ends as a dead letter with its
+// code; whatever says "later", "perhaps" or "your setup" delays the command, which then goes through.
+func TestEveryRefusalOfARefund(t *testing.T) {
+	t.Parallel()
+	type refusal struct {
+		status int
+		code   string
+		ends   bool
+	}
+	for api, refusals := range map[string][]refusal{
+		"v3": {
+			{400, "PARAM_ERROR", true}, {400, "INVALID_REQUEST", true}, {400, "REFUND_FEE_MISMATCH", true}, {400, "TRADE_OVERDUE", true},
+			{403, "USER_ACCOUNT_ABNORMAL", true}, {404, "RESOURCE_NOT_EXISTS", true}, {401, "SIGN_ERROR", false}, {403, "NOT_ENOUGH", false},
+			{403, "NO_AUTH", false}, {404, "MCH_NOT_EXISTS", false}, {429, "FREQUENCY_LIMITED", false}, {500, "SYSTEM_ERROR", false},
+			{503, "SERVICE_UNAVAILABLE", false},
+		},
+		"v2": {
+			{200, "PARAM_ERROR", true}, {200, "INVALID_REQUEST", true}, {200, "REFUND_FEE_MISMATCH", true}, {200, "TRADE_OVERDUE", true},
+			{200, "USER_ACCOUNT_ABNORMAL", true}, {200, "ORDERNOTEXIST", true}, {200, "INVALID_TRANSACTIONID", true}, {200, "ERROR", true},
+			{200, "SYSTEMERROR", false}, {200, "BIZERR_NEED_RETRY", false}, {200, "FREQUENCY_LIMITED", false}, {200, "INVALID_REQ_TOO_MUCH", false},
+			{200, "NOTENOUGH", false}, {200, "ORDER_NOT_READY", false}, {200, "SIGNERROR", false}, {200, "CERT_ERROR", false}, {200, "NOAUTH", false},
+			{200, "APPID_NOT_EXIST", false}, {200, "MCHID_NOT_EXIST", false}, {200, "XML_FORMAT_ERROR", false}, {200, "REQUIRE_POST_METHOD", false},
+		},
+	} {
+		for _, r := range refusals {
+			t.Run(api+"/"+r.code, func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				endpoint, options := wxpaytest.EndpointRefundCreate, []option(nil)
+				if api == "v2" {
+					endpoint, options = wxpaytest.EndpointV2Refund, []option{b.v2}
+				}
+				b.sim.Fault(wxpaytest.Fault{Endpoint: endpoint, Answer: wxpaytest.AnswerRefusal, Status: r.status, Code: r.code})
+				b.start(options...)
+				b.publish(messages.KindRefund, refundBody("R1"))
+				e := b.end(messages.KindRefund, "R1")
+				if r.ends && (e.Error == nil || e.Error.Reason != messages.ReasonRejected || e.Error.Code != r.code || e.Error.HTTPStatus != r.status) {
+					t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+				}
+				if !r.ends && e.Status != messages.StatusAccepted {
+					t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+				}
+				b.settled()
+			})
+		}
+	}
+}
+
+// v2 rides out the same hardships, and an unsigned return_code FAIL besides.
+func TestV2RefundSurvivesEveryAnswer(t *testing.T) {
+	t.Parallel()
+	faults := []wxpaytest.Fault{{ReturnFail: true}}
+	for _, answer := range hardships {
+		if answer != wxpaytest.AnswerStale { // v2 signs no time
+			faults = append(faults, wxpaytest.Fault{Answer: answer})
+		}
+	}
+	for _, fault := range faults {
+		for _, apply := range []bool{false, true} {
+			if apply && fault.Answer == wxpaytest.Answer429 {
+				continue // in v2 it says that it was not accepted
+			}
+			t.Run(fmt.Sprintf("%s/fail=%v/applied=%v", fault.Answer, fault.ReturnFail, apply), func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				fault.Endpoint, fault.Apply = wxpaytest.EndpointV2Refund, apply
+				b.sim.Fault(fault)
+				b.start(b.v2)
+				b.publish(messages.KindRefund, refundBody("R1"))
+				if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+					t.Errorf("ended %s: %+v", e.Status, e.Error)
+				}
+				b.settled()
+			})
+		}
+	}
+}
+
+// v2 sends the refunds of all merchants by API v2.
+func (b *bench) v2(o *consumer.Options) {
+	for i := range o.Merchants {
+		creds := b.creds[o.Merchants[i].MchID]
+		transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: b.sim.CertPool(), ConnectTimeout: 3 * time.Second})
+		b.t.Cleanup(transport.CloseIdleConnections)
+		o.Merchants[i].Refunds = must(wxpay.NewV2(wxpay.V2Config{
+			MchID: creds.MchID, AppID: creds.AppID, APIKey: []byte(creds.APIv2Key), Transport: transport,
+			Certificate: must(tls.X509KeyPair(creds.CertificatePEM, creds.PrivateKeyPEM())),
+			Hosts:       []string{b.sim.URL(), b.sim.BackupURL()}, Timeout: 2 * time.Second, Now: b.clock.Now,
+		}))
 	}
 }
