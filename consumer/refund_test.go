@@ -217,9 +217,7 @@ func TestNotEnoughWaitsAndKeepsTheNumber(t *testing.T) {
 	b.sim.SetBalance(mchid, 0)
 	b.start()
 	b.publish(messages.KindRefund, refundBody("R1"))
-	for len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)) < 3 { // each one is a refusal; more of them come by themselves
-		b.awaitAck()
-	}
+	check(t, b.sim.AwaitRequests(t.Context(), wxpaytest.EndpointRefundCreate, 3)) // each one is a refusal
 	b.sim.SetBalance(mchid, 1000)
 	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted || e.Attempts != 1 {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)

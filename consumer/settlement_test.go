@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -22,12 +23,9 @@ func (b *bench) becomes(key string, status messages.Status) event {
 // looked waits until the simulator has been asked about a refund n times.
 func (b *bench) looked(n int) {
 	b.t.Helper()
-	for limit := time.Now().Add(30 * time.Second); len(b.sim.RequestsTo(wxpaytest.EndpointRefundQuery)) < n; {
-		if time.Now().After(limit) {
-			b.t.Fatalf("asked %d times, not %d", len(b.sim.RequestsTo(wxpaytest.EndpointRefundQuery)), n)
-		}
-		_, _ = must(b.nc.SubscribeSync("$JS.ACK." + b.subjects.SettlementsStream() + ".>")).NextMsg(50 * time.Millisecond)
-	}
+	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	defer cancel()
+	check(b.t, b.sim.AwaitRequests(ctx, wxpaytest.EndpointRefundQuery, n))
 }
 
 // An accepted refund is followed to its end, and its end knows what the command said of it.

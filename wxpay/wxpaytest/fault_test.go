@@ -199,8 +199,8 @@ func TestWaitsEnd(t *testing.T) {
 					}
 					failed <- err
 				}()
-				for len(b.Requests()) == 0 { // the record is the only event: Arrived may be what waits
-					time.Sleep(time.Millisecond)
+				if err := b.AwaitRequests(t.Context(), "", 1); err != nil { // not Arrived, which may be what waits
+					t.Fatal(err)
 				}
 				switch end {
 				case "client leaves":

@@ -1,6 +1,7 @@
 package wxpaytest
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -60,6 +61,7 @@ type history struct {
 	next       int        // where the next one goes once the ring is full
 	violations []string
 	unlisted   int
+	news       chan struct{} // closed at the next request, if somebody waits for it
 }
 
 // add remembers r. From here on r belongs to the history.
@@ -69,6 +71,10 @@ func (h *history) add(r *Request) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.news != nil {
+		close(h.news)
+		h.news = nil
+	}
 	if len(h.ring) < h.keep {
 		h.ring = append(h.ring, r)
 		return
@@ -104,6 +110,27 @@ func (s *Server) Requests() []Request {
 // RequestsTo is Requests of one endpoint.
 func (s *Server) RequestsTo(e Endpoint) []Request {
 	return s.history.list(func(r *Request) bool { return r.Endpoint == e })
+}
+
+// AwaitRequests returns when that many requests to the endpoint ("" = any) have been seen, or with ctx's error. It counts the
+// requests that are remembered.
+func (s *Server) AwaitRequests(ctx context.Context, e Endpoint, n int) error {
+	for {
+		s.history.mu.Lock()
+		if s.history.news == nil {
+			s.history.news = make(chan struct{})
+		}
+		news := s.history.news
+		s.history.mu.Unlock()
+		if len(s.history.list(func(r *Request) bool { return e == "" || r.Endpoint == e })) >= n {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (h *history) list(wanted func(*Request) bool) []Request {
