@@ -206,7 +206,7 @@ func (b *bench) publishFor(mchid string, kind messages.Kind, body string, header
 // await returns the first event that fits, waiting for it if need be.
 func (b *bench) await(what string, fits func(event) bool) event {
 	b.t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(patience)
 	for {
 		b.mu.Lock()
 		news := b.news
@@ -299,7 +299,7 @@ func (b *bench) drainedCommands() {
 	b.t.Helper()
 	acks := must(b.nc.SubscribeSync("$JS.ACK." + b.subjects.CommandsStream() + ".>"))
 	defer func() { check(b.t, acks.Unsubscribe()) }()
-	limit := time.Now().Add(30 * time.Second)
+	limit := time.Now().Add(patience)
 	for {
 		stream := must(b.js.Stream(b.t.Context(), b.subjects.CommandsStream()))
 		if stream.CachedInfo().State.Msgs == 0 {
@@ -341,7 +341,7 @@ func (b *bench) awaitAck() {
 	b.t.Helper()
 	sub := must(b.nc.SubscribeSync("$JS.ACK." + b.subjects.CommandsStream() + ".>"))
 	defer func() { check(b.t, sub.Unsubscribe()) }()
-	if _, err := sub.NextMsg(20 * time.Second); err != nil {
+	if _, err := sub.NextMsg(patience); err != nil {
 		b.t.Fatalf("no acknowledgement: %v", err)
 	}
 }
@@ -365,6 +365,9 @@ func (r *recorder) calls() int {
 	defer r.mu.Unlock()
 	return r.n
 }
+
+// patience is how long a test waits for what must come: long enough for a machine that does much else.
+const patience = 90 * time.Second
 
 const ackWait = 4 * time.Minute
 

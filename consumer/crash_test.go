@@ -318,7 +318,7 @@ func TestNobodySendsWithinAnothersWindow(t *testing.T) {
 // minute has passed, whatever the query says. (The judge calls it a violation.)
 func TestAbsenceIsBelievedAfterAMinute(t *testing.T) {
 	t.Parallel()
-	b := setupWith(t, wxpaytest.Options{QueryLag: 50 * time.Second})
+	b := setupAt(t, consumer.FastClock(20), wxpaytest.Options{QueryLag: 50 * time.Second}) // a lease of 40 s takes two
 	soon := func(o *consumer.Options) { o.AckWait = 40 * time.Second }
 	arrived, never := make(chan struct{}, 1), make(chan struct{})
 	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})

@@ -29,7 +29,7 @@ func (b *bench) awaitLane(name, reason string) {
 	b.t.Helper()
 	api := must(b.nc.SubscribeSync("$JS.API.CONSUMER.>"))
 	defer func() { check(b.t, api.Unsubscribe()) }()
-	for limit := time.Now().Add(20 * time.Second); ; {
+	for limit := time.Now().Add(patience); ; {
 		_, got := b.lane(name)
 		if got == reason {
 			return

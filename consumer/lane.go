@@ -73,6 +73,9 @@ func newLane(s *shared, m Merchant, f family) *lane {
 	}
 	l.orders = spacing{clock: s.clock, by: map[string]time.Time{}}
 	l.limit = l.room
+	if r := l.writes.limit; r.N > 0 { // a second's worth: many refunds, one complaint call
+		l.ahead = max(1, int(time.Duration(r.N)*time.Second/r.Per))
+	}
 	l.accept, l.unsure, l.found, l.tend = l.order, l.doubt, l.adopt, l.tendHold
 	l.hold = hold{subs: map[string]time.Time{}, told: true}
 	l.init()
@@ -84,17 +87,13 @@ func newLane(s *shared, m Merchant, f family) *lane {
 // history, of each. WeChat Pay publishes no figure for them; it allows 200 list queries a minute.
 const readBackShare = 2
 
-// room is how many deliveries may be in flight now. What is fetched follows the quota: nothing more is asked for while some
-// of what is here waits for it, and no more at once than a second of it.
+// room is how many deliveries may be in flight now: none more while some of what is here waits for the quota.
 func (l *lane) room() int {
 	switch {
 	case l.paused.Load() > 0, l.holding("") > 0:
 		return 0
 	case l.probing():
 		return 1
-	}
-	if limit := l.writes.limit; limit.N > 0 {
-		return min(l.concurrency, max(1, int(time.Duration(limit.N)*time.Second/limit.Per)))
 	}
 	return l.concurrency
 }

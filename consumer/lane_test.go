@@ -218,12 +218,12 @@ func TestALaneHasOneWorkerAtATime(t *testing.T) {
 func TestABacklogGoesThroughWithoutAPause(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	const commands = 400
+	const commands = 100
 	for i := range commands {
 		b.publish(messages.KindRefund, `{}`+strings.Repeat(" ", i)) // malformed: no call, no quota
 	}
 	// A pull lives a third of the pin's time: none of them ends before the test gives up.
-	b.start(func(o *consumer.Options) { o.Concurrency = 4; o.PinnedTTL = 10 * time.Minute })
+	b.start(func(o *consumer.Options) { o.Concurrency = 2; o.PinnedTTL = 10 * time.Minute })
 	b.end(messages.KindRefund, messages.SeqKey(commands))
 	b.settled()
 }

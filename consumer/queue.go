@@ -26,6 +26,8 @@ type queue struct {
 	log    logrus.FieldLogger
 	// limit is how many deliveries may be in flight now.
 	limit func() int
+	// ahead is how many are asked for at once; 0: as many as may be in flight.
+	ahead int
 	// accept prepares a delivery, in the order of arrival, and returns what to do about it in a goroutine of its own.
 	accept func(d *delivery) (handle func(work context.Context))
 	// found is told what the consumer is like when it is first seen, tend is called now and then and told whether a pull is
@@ -150,6 +152,9 @@ func (q *queue) run(ctx, work context.Context) error {
 // refill asks for as many messages as there is room for, once the last pull is used up; without room it keeps the pin.
 func (q *queue) refill() error {
 	if room := q.limit() - q.inFlight - len(q.held); room > 0 && !q.pull.open() {
+		if q.ahead > 0 {
+			room = min(room, q.ahead)
+		}
 		return q.pull.ask(room)
 	}
 	return q.pull.keepPin()

@@ -312,6 +312,7 @@ func TestV2RefundSurvivesEveryAnswer(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/fail=%v/applied=%v", fault.Answer, fault.ReturnFail, apply), func(t *testing.T) {
 				t.Parallel()
 				b := setup(t)
+				fault := fault
 				fault.Endpoint, fault.Apply = wxpaytest.EndpointV2Refund, apply
 				b.sim.Fault(fault)
 				b.start(b.v2)

@@ -23,7 +23,7 @@ func (b *bench) becomes(key string, status messages.Status) event {
 // looked waits until the simulator has been asked about a refund n times.
 func (b *bench) looked(n int) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
 	check(b.t, b.sim.AwaitRequests(ctx, wxpaytest.EndpointRefundQuery, n))
 }
@@ -66,7 +66,7 @@ func TestAcceptedRefundIsFollowedToItsEnd(t *testing.T) {
 func (b *bench) nothingFollowed() {
 	b.t.Helper()
 	acks := must(b.nc.SubscribeSync("$JS.ACK." + b.subjects.SettlementsStream() + ".>"))
-	for limit := time.Now().Add(20 * time.Second); ; {
+	for limit := time.Now().Add(patience); ; {
 		stream := must(b.js.Stream(b.t.Context(), b.subjects.SettlementsStream()))
 		if stream.CachedInfo().State.Msgs == 0 {
 			return
