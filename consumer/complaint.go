@@ -146,7 +146,7 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusStarted, Attempts: a.writes}
 	started, err := l.writeAs(ctx, o, e, out, s.digest, firstAt, 0)
 	if err != nil {
-		stop := again("unannounced", 0, err)
+		stop := l.unrecorded("unannounced", err)
 		return nil, nil, &stop
 	}
 	// Crash here: announced, nothing sent. Whoever comes next waits for our window to pass and reads back before sending.
@@ -249,7 +249,7 @@ func (l *lane) succeed(ctx context.Context, o *order, s step, e *entry, a *attem
 	if _, err := l.writeAs(ctx, o, e, out, s.digest, e.firstAt, 0); err != nil {
 		// Crash here, or a publish in doubt: WeChat Pay has it, `started` stands. The redelivery reads back and records it.
 		a.open = true
-		return again("unrecorded", 0, err)
+		return l.unrecorded("unrecorded", err)
 	}
 	l.memory.forget(memoryKey(s.kind, s.key))
 	return end{verdict: Done.String(), status: messages.StatusSucceeded}

@@ -31,7 +31,14 @@
 // # Lanes
 //
 // Each merchant has two lanes, refunds and complaints. A lane is one durable pull consumer, pinned: the server lets one worker
-// of the fleet serve it at a time and gives it to another when that one stops pulling.
+// of the fleet serve it at a time and gives it to another when that one stops pulling. So a quota kept by the one who serves the
+// lane holds for the fleet. A lane whose trouble is its own (credentials, permission, balance, an outage) is held: its consumer
+// is paused on the server, its commands wait uncounted, and one at a time is let through until one succeeds.
+//
+// # Settlement
+//
+// An accepted refund is followed by query until the money has arrived or WeChat Pay has closed it. It waits as a message
+// schedule in the settlements stream, which is written before `accepted`, which is written before the acknowledgement.
 //
 // # The ledger
 //
@@ -54,7 +61,8 @@
 //		Conn: nc, Subjects: subjects, DeadLetters: letters, Log: log,
 //		Merchants: []consumer.Merchant{{MchID: "1900000001", Refunds: client, Complaints: client}},
 //		Concurrency: 64, AckWait: time.Minute, PinnedTTL: 15 * time.Second, Drain: 25 * time.Second,
-//		Retry: consumer.Retry{Initial: 2 * time.Second, Multiplier: 2, Max: time.Hour, Jitter: 0.2, MaxAttempts: 25, MaxAge: 72 * time.Hour},
+//		Retry:      consumer.Retry{Initial: 2 * time.Second, Multiplier: 2, Max: time.Hour, Jitter: 0.2, MaxAttempts: 25, MaxAge: 72 * time.Hour},
+//		Settlement: consumer.Settlement{First: time.Minute, Max: 6 * time.Hour, GiveUp: 360 * time.Hour},
 //	})
 //	err = c.Run(ctx) // until ctx ends, then drains
 package consumer

@@ -117,6 +117,15 @@ func again(verdict string, delay time.Duration, err error) end {
 	return end{verdict: verdict, again: true, delay: delay, err: err}
 }
 
+// unrecorded ends a delivery whose record was not taken. If the ledger has moved on it is read again at once; a store that takes
+// nothing is given time, since each try costs a call that reads back.
+func (l *lane) unrecorded(verdict string, err error) end {
+	if errors.Is(err, errStale) {
+		return again(verdict, 0, err)
+	}
+	return again(verdict, l.retry.Initial, err)
+}
+
 // record publishes what became of a refund, and sees to it that one without an end is followed, and returns how the delivery
 // ends.
 func (l *lane) record(ctx context.Context, o *order, e *entry, out *messages.Outcome) end {
@@ -130,7 +139,7 @@ func (l *lane) record(ctx context.Context, o *order, e *entry, out *messages.Out
 	if _, err := l.write(ctx, o, e, out); err != nil {
 		// Crash here, or an answer that was lost: WeChat Pay has done it and the ledger may not say so. The redelivery reads
 		// the ledger, and where that is silent asks WeChat Pay.
-		return again("unrecorded", 0, err)
+		return l.unrecorded("unrecorded", err)
 	}
 	l.memory.forget(memoryKey(out.Kind, out.Key))
 	return end{verdict: Done.String(), status: out.Status}

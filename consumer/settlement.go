@@ -187,7 +187,7 @@ func (l *lane) look(ctx context.Context, o *order, f followed) end {
 		out := refundOutcome(cmd, found, max(f.attempts, 1))
 		if out.Status != messages.StatusAccepted && out.Status != e.status() {
 			if e, err = l.write(ctx, o, e, out); err != nil {
-				return again("unrecorded", 0, err)
+				return l.unrecorded("unrecorded", err)
 			}
 			// Crash here: recorded, and the look comes again. It finds the end, or goes on following what is abnormal.
 		}
