@@ -130,6 +130,9 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 		l.memory.keep(key, a)
 	}
 	if e.status() == messages.StatusStarted {
+		if e.worker != l.ledger.worker { // whatever we remember, another may have called since
+			a.open, a.last = true, later(a.last, e.outcome.At)
+		}
 		age := now.Sub(e.outcome.At)
 		switch mine := e.worker == l.ledger.worker; {
 		case mine && age < l.ackWait/2:

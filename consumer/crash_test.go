@@ -17,6 +17,7 @@ import (
 	"wxpay-worker/consumer"
 	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -373,5 +374,31 @@ func TestADeadLetterIsFoundWithoutADeliveryCount(t *testing.T) {
 	b.settled()
 	if n := len(b.sim.Requests()); n != 0 {
 		t.Errorf("%d calls", n)
+	}
+}
+
+// A worker knows that its own attempt came to nothing, but another has had the command since and may have sent it: what this
+// one remembers is out of date, and it reads back.
+func TestAnothersAttemptMakesOurMemoryOld(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.Answer429})
+	b.start(func(o *consumer.Options) { o.Retry.Initial = 30 * time.Minute }) // 9 s here: time for the other to act
+	b.publish(messages.KindReply, replyBody)
+	check(t, b.sim.AwaitRequests(t.Context(), wxpaytest.EndpointComplaintResponse, 1))
+	b.awaitAck() // handed back: proven not carried out
+
+	var c messages.ReplyCommand
+	check(t, json.Unmarshal([]byte(replyBody), &c))
+	b.recordAs("another", &c, messages.StatusStarted)
+	check(t, b.client(mchid).RespondComplaint(t.Context(), complaintID, &wxpay.ComplaintResponse{
+		ComplaintedMchID: c.ComplaintedMchID, ResponseContent: c.ResponseContent,
+	}))
+	if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+		t.Errorf("ended %s: %+v", e.Status, e.Error)
+	}
+	b.settled()
+	if got := b.operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE"}) {
+		t.Errorf("history %v: the payer sees it twice", got)
 	}
 }

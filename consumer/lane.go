@@ -46,6 +46,7 @@ type lane struct {
 	// suspects is how many more commands that are not sure are asked about before they are carried out: a server that was
 	// killed may have forgotten whom it gave them to, and no more than this were in flight.
 	suspects atomic.Int64
+	pin      string // by which we had the lane when it was last in doubt; the queue's goroutine's
 }
 
 const nothingSure = ^uint64(0)
@@ -173,6 +174,11 @@ func (l *lane) unfit(cmd messages.Command) *messages.MalformedError {
 
 // doubt notes that any command there is now may have been delivered before, to us or to another.
 func (l *lane) doubt(ctx context.Context) {
+	if l.pin != l.pull.pin {
+		// Another may have had the lane: what we remember of open commands may be out of date. Who remembers nothing asks.
+		l.pin = l.pull.pin
+		l.memory.clear()
+	}
 	l.epoch.Lock()
 	l.epochs++
 	epoch := l.epochs

@@ -102,7 +102,9 @@ func (l *ledger) read(ctx context.Context, mchid string, kind messages.Kind, key
 	e.sequence, e.outcome = m.Sequence, o
 	e.digest = m.Header.Get(messages.HeaderDigest)
 	e.worker = m.Header.Get(messages.HeaderWorker)
-	e.firstAt = headerTime(m.Header, messages.HeaderFirstAt)
+	if e.firstAt = headerTime(m.Header, messages.HeaderFirstAt); e.firstAt.IsZero() {
+		e.firstAt = o.At // a record that does not say was the first
+	}
 	e.commandsSeq = headerUint(m.Header, messages.HeaderCommandsSeq)
 	return e, nil
 }

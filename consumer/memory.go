@@ -81,6 +81,13 @@ func (m *memory) forget(key string) {
 	delete(m.by, key)
 }
 
+// clear forgets everything.
+func (m *memory) clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.by)
+}
+
 // turns lets the deliveries of one key, or of one complaint, take their turn in the order in which they arrived.
 type turns struct {
 	mu   sync.Mutex
