@@ -384,9 +384,12 @@ func TestAnothersAttemptMakesOurMemoryOld(t *testing.T) {
 	b := setup(t)
 	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.Answer429})
 	b.start(func(o *consumer.Options) { o.Retry.Initial = 30 * time.Minute }) // 9 s here: time for the other to act
+	acks := must(b.nc.SubscribeSync("$JS.ACK." + b.subjects.CommandsStream() + ".>"))
+	check(t, b.nc.Flush())
 	b.publish(messages.KindReply, replyBody)
-	check(t, b.sim.AwaitRequests(t.Context(), wxpaytest.EndpointComplaintResponse, 1))
-	b.awaitAck() // handed back: proven not carried out
+	if nak := must(acks.NextMsg(patience)); !bytes.HasPrefix(nak.Data, []byte("-NAK")) { // proven not carried out
+		t.Fatalf("acknowledged with %s", nak.Data)
+	}
 
 	var c messages.ReplyCommand
 	check(t, json.Unmarshal([]byte(replyBody), &c))
