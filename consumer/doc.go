@@ -35,6 +35,10 @@
 // lane holds for the fleet. A lane whose trouble is its own (credentials, permission, balance, an outage) is held: its consumer
 // is paused on the server, its commands wait uncounted, and one at a time is let through until one succeeds.
 //
+// Commands about one complaint, or with one refund number, are carried out in the order of the stream, also while one of them is
+// in back-off. Who takes a lane over reads from the streams what is unfinished and what was refunded a moment ago before it
+// begins anything.
+//
 // # Settlement
 //
 // An accepted refund is followed by query until the money has arrived or WeChat Pay has closed it. It waits as a message

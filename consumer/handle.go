@@ -14,6 +14,7 @@ type order struct {
 	*delivery
 	subject   string // the command's; a settlement is delivered on another
 	kind      messages.Kind
+	about     string                   // the thing about which commands are in line; "" if it is in none
 	cmd       messages.Command         // nil if the message could not be decoded
 	malformed *messages.MalformedError // why it cannot be carried out, nil if it can
 	began     time.Time
@@ -36,7 +37,11 @@ type end struct {
 // handle carries out one delivery, from decoding to acknowledgement. Nothing is acknowledged before its record is confirmed.
 func (l *lane) handle(ctx context.Context, o *order, ready <-chan struct{}, done func()) {
 	defer done()
-	if err := o.wait(ctx, ready); err != nil {
+	err := o.wait(ctx, ready)
+	if err == nil {
+		err = o.wait(ctx, l.inherited().read)
+	}
+	if err != nil {
 		l.finish(o, again("not begun", 0, err))
 		return
 	}
@@ -82,6 +87,9 @@ func (l *lane) carryOut(ctx context.Context, o *order) end {
 	if o.malformed != nil {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: o.malformed.Error()})
 	}
+	if wait, behind, err := l.behind(ctx, o); behind {
+		return again("behind an older command", wait, err)
+	}
 	entry, err := l.ledger.read(ctx, l.mchid, o.kind, o.cmd.Key())
 	if err != nil {
 		return again("ledger unread", l.retry.Initial, err)
@@ -103,11 +111,17 @@ func (l *lane) finish(o *order, e end) {
 	var err error
 	switch {
 	case e.again:
+		if o.about != "" {
+			l.line.join(o.about, o.sequence, l.clock.Now().Add(e.delay))
+		}
 		err = o.later(e.delay)
 	case e.letter != 0:
 		err = o.bury(string(e.reason))
 	default:
 		err = o.ack()
+	}
+	if !e.again && o.about != "" {
+		l.line.leave(o.about, o.sequence)
 	}
 	l.logEnd(o, e, errors.Join(e.err, err))
 }

@@ -7,6 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 )
@@ -38,11 +41,13 @@ type lane struct {
 	hold   hold
 	memory memory
 	turns  turns
+	line   line
 	// sure is the newest command that may have been delivered before without our knowing: a later one with delivery count 1
 	// is provably delivered for the first time. All bits set: nothing is sure.
 	sure   atomic.Uint64
-	epoch  sync.Mutex // guards epochs, and sure against being raised for an epoch that is over
+	epoch  sync.Mutex // guards epochs, and sure against being raised for an epoch that is over, and legacy
 	epochs uint64
+	legacy *inheritance // what the lane's former holder left; nothing begins before it has been read
 	// suspects is how many more commands that are not sure are asked about before they are carried out: a server that was
 	// killed may have forgotten whom it gave them to, and no more than this were in flight.
 	suspects atomic.Int64
@@ -61,6 +66,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 		family: f, mchid: m.MchID, refunds: m.Refunds, complaints: m.Complaints, provider: m.SubMerchants,
 		memory: memory{by: map[string]*attempts{}},
 		turns:  turns{tail: map[string]chan struct{}{}},
+		line:   line{by: map[string][]place{}},
 	}
 	q := m.Quota
 	if f == familyComplaint {
@@ -72,12 +78,12 @@ func newLane(s *shared, m Merchant, f family) *lane {
 		l.looks = newPace(s.clock, Rate{N: q.Queries.N - q.Queries.N/6, Per: q.Queries.Per}, Rate{})
 		l.reads = newPace(s.clock, Rate{N: (q.Queries.N + 5) / 6, Per: q.Queries.Per}, Rate{})
 	}
-	l.orders = spacing{clock: s.clock, by: map[string]time.Time{}}
+	l.orders = spacing{clock: s.clock, by: map[string]spaced{}}
 	l.limit = l.room
 	if r := l.writes.limit; r.N > 0 { // a second's worth: many refunds, one complaint call
 		l.ahead = max(1, int(time.Duration(r.N)*time.Second/r.Per))
 	}
-	l.accept, l.unsure, l.found, l.tend = l.order, l.doubt, l.adopt, l.tendHold
+	l.accept, l.unsure, l.found, l.tend = l.order, l.doubt, l.findWork, l.tendHold
 	l.hold = hold{subs: map[string]time.Time{}, told: true}
 	l.init()
 	l.sure.Store(nothingSure)
@@ -115,24 +121,23 @@ func (l *lane) under(ctx context.Context, o *order, p *pace) error {
 
 // order reads a delivered command and puts it in line. What is wrong with the command is kept in the order.
 //
-// Deliveries of one refund number, or of one complaint, take turns as they arrived.
+// Deliveries of one refund number, or of one complaint, take turns as they arrived, and let older commands about it go first.
 func (l *lane) order(d *delivery) func(context.Context) {
 	o := &order{delivery: d, subject: d.msg.Subject, began: l.clock.Now()}
 	_, o.kind, _ = l.subjects.ParseCommand(d.msg.Subject) // one of the lane's: the stream takes no others
-	o.cmd, o.malformed = l.decode(o)
+	o.cmd, o.malformed = l.decode(o.kind, o.msg.Header, o.msg.Data)
 	turn := messages.SeqKey(o.sequence)
 	if o.malformed == nil {
-		turn = o.cmd.Key()
-		if l.family == familyComplaint {
-			turn = o.cmd.Complaint()
-		}
+		o.about = l.about(o.cmd)
+		l.line.join(o.about, o.sequence, time.Time{})
+		turn = o.about
 	}
 	ready, done := l.turns.take(turn)
 	return func(work context.Context) { l.handle(work, o, ready, done) }
 }
 
 // decode decodes and validates the command. A decoder that panics makes a malformed command, not a dead worker.
-func (l *lane) decode(o *order) (cmd messages.Command, malformed *messages.MalformedError) {
+func (l *lane) decode(kind messages.Kind, header nats.Header, body []byte) (cmd messages.Command, malformed *messages.MalformedError) {
 	undecodable := &messages.MalformedError{Field: "command", Expected: "what can be decoded"}
 	defer func() {
 		if p := recover(); p != nil {
@@ -140,7 +145,7 @@ func (l *lane) decode(o *order) (cmd messages.Command, malformed *messages.Malfo
 			malformed = undecodable
 		}
 	}()
-	cmd, err := messages.DecodeCommand(o.kind, l.mchid, messages.Header(o.msg.Header), o.msg.Data)
+	cmd, err := messages.DecodeCommand(kind, l.mchid, messages.Header(header), body)
 	if err != nil && !errors.As(err, &malformed) {
 		malformed = undecodable
 	}
@@ -172,12 +177,22 @@ func (l *lane) unfit(cmd messages.Command) *messages.MalformedError {
 	return nil
 }
 
+// findWork is told what the lane's consumer is like before anything is pulled from it; info is as it was before us.
+func (l *lane) findWork(ctx context.Context, info *jetstream.ConsumerInfo) {
+	l.adopt(info)
+	if l.inherited() == nil {
+		l.takeOver(ctx, func(context.Context) (uint64, error) { return info.Delivered.Stream, nil })
+	}
+}
+
 // doubt notes that any command there is now may have been delivered before, to us or to another.
 func (l *lane) doubt(ctx context.Context) {
 	if l.pin != l.pull.pin {
 		// Another may have had the lane: what we remember of open commands may be out of date. Who remembers nothing asks.
 		l.pin = l.pull.pin
 		l.memory.clear()
+		l.line.clear()
+		l.takeOver(ctx, l.delivered)
 	}
 	l.epoch.Lock()
 	l.epochs++

@@ -105,29 +105,3 @@ func TestFailingRefundsSlowThePace(t *testing.T) {
 		}
 	})
 }
-
-func TestRefundsOfOneOrderAreAMinuteApart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := spacing{by: map[string]time.Time{}}
-		if wait := s.claim(orderNumbers("T1", "")); wait != 0 {
-			t.Errorf("first: %s", wait)
-		}
-		time.Sleep(5 * time.Second)
-		s.called(orderNumbers("T1", "O1")) // the answer names both
-		time.Sleep(20 * time.Second)
-		if wait := s.claim(orderNumbers("", "O1")); wait != 40*time.Second {
-			t.Errorf("second, by the other number: %s", wait)
-		}
-		if wait := s.claim(orderNumbers("", "O2")); wait != 0 {
-			t.Errorf("another order: %s", wait)
-		}
-		s.release(orderNumbers("", "O2")) // refused: nothing came about
-		if wait := s.claim(orderNumbers("", "O2")); wait != 0 {
-			t.Errorf("after a refusal: %s", wait)
-		}
-		time.Sleep(40 * time.Second)
-		if wait := s.claim(orderNumbers("T1", "O1")); wait != 0 {
-			t.Errorf("a minute later: %s", wait)
-		}
-	})
-}

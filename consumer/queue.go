@@ -30,12 +30,12 @@ type queue struct {
 	ahead int
 	// accept prepares a delivery, in the order of arrival, and returns what to do about it in a goroutine of its own.
 	accept func(d *delivery) (handle func(work context.Context))
-	// found is told what the consumer is like when it is first seen, tend is called now and then and told whether a pull is
-	// open.
-	found func(*jetstream.ConsumerInfo)
+	// found is told what the consumer is like before anything is pulled from it, tend is called now and then and told whether a
+	// pull is open.
+	found func(work context.Context, info *jetstream.ConsumerInfo)
 	tend  func(ctx context.Context, open bool)
 	// unsure is told when any message there is now may have been delivered before, to us or to another.
-	unsure func(ctx context.Context)
+	unsure func(work context.Context)
 
 	arrived chan *nats.Msg
 	through chan struct{} // one value for each handler that ends
@@ -64,8 +64,9 @@ func (q *queue) config() jetstream.ConsumerConfig {
 	}
 }
 
-// ensure makes the queue's consumer what it should be, or is content if it may not and it is.
-func (q *queue) ensure(ctx context.Context) error {
+// ensure makes the queue's consumer what it should be, or is content if it may not and it is. What follows from it may go on as
+// long as work lives.
+func (q *queue) ensure(ctx, work context.Context) error {
 	want := q.config()
 	have, err := q.js.Consumer(ctx, q.stream, q.name)
 	if err == nil {
@@ -74,7 +75,7 @@ func (q *queue) ensure(ctx context.Context) error {
 			q.unshared = q.unshared && group.PinnedClientID == ""
 		}
 		if q.found != nil {
-			q.found(info)
+			q.found(work, info)
 		}
 		c := info.Config
 		if c.FilterSubject == want.FilterSubject && c.AckWait == want.AckWait && c.MaxDeliver == want.MaxDeliver &&
@@ -85,8 +86,12 @@ func (q *queue) ensure(ctx context.Context) error {
 	} else if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("read lane %s: %w", q.name, err)
 	}
-	if _, err := q.js.CreateOrUpdateConsumer(ctx, q.stream, want); err != nil {
+	made, err := q.js.CreateOrUpdateConsumer(ctx, q.stream, want)
+	if err != nil {
 		return fmt.Errorf("create lane %s: %w", q.name, err)
+	}
+	if have == nil && q.found != nil {
+		q.found(work, made.CachedInfo())
 	}
 	return nil
 }
@@ -111,7 +116,7 @@ func (q *queue) run(ctx, work context.Context) error {
 	// tries on; the others run.
 	resume := time.After(0)
 	q.unshared = true
-	q.unsure(ctx)
+	q.unsure(work)
 	for ctx.Err() == nil {
 		if resume == nil {
 			if err := q.refill(); err != nil {
@@ -132,14 +137,14 @@ func (q *queue) run(ctx, work context.Context) error {
 		case <-q.nudged:
 		case <-resume:
 			resume = nil
-			if err := q.ensure(ctx); err != nil {
+			if err := q.ensure(ctx, work); err != nil {
 				q.log.WithError(err).Warn("lane's consumer is out of reach")
 				resume = time.After(pullGrace)
 			}
 		case <-q.kicked:
 			q.pull.lapse(true)
 			q.unshared = false
-			q.unsure(ctx)
+			q.unsure(work)
 		case <-tick.C:
 			q.pull.lapse(false)
 			q.keepHeld(ctx)

@@ -93,7 +93,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		return again("out of budget", 0, err)
 	}
 	numbers := orderNumbers(cmd.TransactionID, cmd.OutTradeNo)
-	if wait := l.orders.claim(numbers); wait > 0 {
+	if wait := l.orders.claim(numbers, cmd.OutRefundNo); wait > 0 {
 		return again("order refunded a moment ago", wait, nil)
 	}
 	before := *a
@@ -104,10 +104,10 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	l.paced(verdict, err)
 	switch verdict {
 	case Done: // the answer may name the order by another number as well
-		l.orders.called(append(numbers, orderNumbers(created.TransactionID, created.OutTradeNo)...))
+		l.orders.called(append(numbers, orderNumbers(created.TransactionID, created.OutTradeNo)...), cmd.OutRefundNo)
 		l.release()
 	case Unknown, Doubtful:
-		l.orders.called(numbers)
+		l.orders.called(numbers, cmd.OutRefundNo)
 	default:
 		l.orders.release(numbers)
 	}
@@ -130,7 +130,9 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		return l.laterOrExhausted(ctx, o, a, err)
 	case Doubtful:
 		l.troubled(cmd.Key(), verdict, err)
-		a.refusal, a.refused = err, cmd.Digest()
+		if !l.wary() {
+			a.refusal, a.refused = err, cmd.Digest()
+		}
 		return again(verdict.String(), absenceDelay, err)
 	case Malformed:
 		*a = before

@@ -104,7 +104,7 @@ func (w *settler) due(d *delivery) func(context.Context) {
 	}
 	o := &order{delivery: d, followed: true, kind: messages.KindRefund, began: headerTime(d.msg.Header, messages.HeaderFirstAt)}
 	o.subject, o.sequence = w.subjects.Command(mchid, messages.KindRefund), headerUint(d.msg.Header, messages.HeaderStreamSeq)
-	o.cmd, o.malformed = l.decode(o)
+	o.cmd, o.malformed = l.decode(o.kind, d.msg.Header, d.msg.Data)
 	f := followed{
 		acceptedAt: headerTime(d.msg.Header, headerAcceptedAt), looks: int(headerUint(d.msg.Header, headerLooks)) + 1,
 		attempts: int(headerUint(d.msg.Header, messages.HeaderAttempts)),

@@ -60,6 +60,8 @@ func (w Streams) configs() []jetstream.StreamConfig {
 			MaxMsgSize: maxCommandMsgSize,
 			// A full merchant is refused at publish; nothing old is dropped, and nobody else is refused.
 			Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxMsgsPerSubject: w.MaxWaiting,
+			// Read by whoever takes a lane over: what its commands are, and which of them are for the same order or complaint.
+			AllowDirect: true,
 			// The smallest window there is: the ledger deduplicates. A window is shared by all subjects, so that a publisher
 			// could swallow another merchant's command by guessing its message id.
 			Duplicates: commandsDuplicate,

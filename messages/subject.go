@@ -89,6 +89,11 @@ func (s Subjects) OutcomeFilter(mchid string, k Kind, key string) string {
 	return s.Outcome(mchid, k, key, "*")
 }
 
+// OutcomesOf matches every event of a merchant's commands of one kind.
+func (s Subjects) OutcomesOf(mchid string, k Kind) string {
+	return s.Prefix + ".outcome." + mchid + "." + string(k) + ".>"
+}
+
 // ParseOutcome is the inverse of Outcome; the key comes back unescaped.
 func (s Subjects) ParseOutcome(subject string) (mchid string, k Kind, key string, st Status, ok bool) {
 	rest, ok := s.after(subject, "outcome")

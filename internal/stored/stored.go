@@ -1,5 +1,5 @@
-// Package stored reads single messages out of a JetStream stream by subject, with one request each and no consumer.
-// A look-up takes at most three seconds, whatever the context allows.
+// Package stored reads messages out of a JetStream stream by subject, with one request for each, or for a batch, and no
+// consumer. A request takes at most three seconds, whatever the context allows.
 //
 // It speaks the direct get API, because nats.go's jetstream package puts the subject into the request's own subject and so
 // cannot ask for a pattern, which is how an outcome is looked up whose status is not known. Any replica may answer, so what
@@ -35,10 +35,12 @@ type Msg struct {
 }
 
 type request struct {
-	Seq      uint64 `json:"seq,omitempty"`
-	LastFor  string `json:"last_by_subj,omitempty"`
-	NextFor  string `json:"next_by_subj,omitempty"`
-	NoHeader bool   `json:"no_hdr,omitempty"`
+	Seq       uint64     `json:"seq,omitempty"`
+	StartTime *time.Time `json:"start_time,omitempty"`
+	LastFor   string     `json:"last_by_subj,omitempty"`
+	NextFor   string     `json:"next_by_subj,omitempty"`
+	Batch     int        `json:"batch,omitempty"`
+	MaxBytes  int        `json:"max_bytes,omitempty"`
 }
 
 // Last returns the newest message whose subject matches the pattern, or ErrNotFound.
@@ -70,13 +72,20 @@ func get(ctx context.Context, nc *nats.Conn, stream string, r request) (*Msg, er
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
-	if status := answer.Header.Get("Status"); status != "" && len(answer.Data) == 0 && answer.Header.Get("Nats-Sequence") == "" {
-		if status == "404" {
-			return nil, ErrNotFound
-		}
+	if status := statusOf(answer); status == "404" {
+		return nil, ErrNotFound
+	} else if status != "" {
 		return nil, fmt.Errorf("read stream %s: server answered %s %s", stream, status, answer.Header.Get("Description"))
 	}
 	return parse(stream, answer)
+}
+
+// statusOf returns the status of the server's own word, "" for a message of the stream.
+func statusOf(m *nats.Msg) string {
+	if len(m.Data) > 0 || m.Header.Get("Nats-Sequence") != "" {
+		return ""
+	}
+	return m.Header.Get("Status")
 }
 
 // parse takes the server's own headers (Nats-Stream, Nats-Sequence, …) off again: what is left is what was published.

@@ -1,0 +1,155 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"wxpay-worker/internal/stored"
+	"wxpay-worker/messages"
+)
+
+// Whoever takes a lane over, from another worker or from itself before a restart, has in no memory what it must know: which
+// commands about the same complaint are still unfinished before the one that is delivered, and which orders were refunded less
+// than a minute ago. All of it is in the streams. Until it has been read, nothing of the lane is begun.
+
+// inheritance is the reading of it.
+type inheritance struct {
+	read chan struct{} // closed when it is done
+	// wary is until when a refusal of a refund may be due to a call of the lane's former holder for the same order of which no
+	// stream tells; zero if there was none. It is set before read is closed.
+	wary time.Time
+}
+
+// outcomesBack is how far back outcomes are read: the minute that orders are kept apart, and as much again for clocks that
+// differ.
+const outcomesBack = 2 * absenceDelay
+
+// inherit reads what the lane's former holder left, trying until ctx ends, and lets the lane's deliveries begin. reached
+// returns the last command that had been delivered to that holder.
+func (l *lane) inherit(ctx context.Context, to *inheritance, reached func(context.Context) (uint64, error)) {
+	for ctx.Err() == nil {
+		wary, err := l.readLegacy(ctx, reached)
+		if err == nil {
+			to.wary = wary
+			close(to.read)
+			return
+		}
+		l.log.WithError(err).Warn("what was begun before cannot be read; the lane waits for it")
+		select {
+		case <-time.After(pullGrace):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (l *lane) readLegacy(ctx context.Context, reached func(context.Context) (uint64, error)) (wary time.Time, err error) {
+	last, err := reached(ctx)
+	if err != nil {
+		return wary, err
+	}
+	now := l.clock.Now()
+	for m, err := range stored.From(ctx, l.nc, l.stream, l.filter, 1) {
+		if err != nil {
+			return wary, fmt.Errorf("read unfinished commands: %w", err)
+		}
+		if last > 0 {
+			// A single server that was killed may have forgotten deliveries: even what looks untouched may have been begun.
+			wary = now.Add(absenceDelay)
+		}
+		if m.Sequence > last {
+			break
+		}
+		l.inheritCommand(m, now)
+	}
+	if l.family != familyRefund {
+		return wary, nil
+	}
+	outcomes := l.subjects.OutcomesOf(l.mchid, messages.KindRefund)
+	for m, err := range stored.Since(ctx, l.nc, l.subjects.OutcomesStream(), outcomes, time.Now().Add(-l.clock.Wall(outcomesBack))) {
+		if err != nil {
+			return wary, fmt.Errorf("read recent refunds: %w", err)
+		}
+		l.inheritOutcome(m, now)
+	}
+	return wary, nil
+}
+
+// inheritCommand puts an unfinished command in line. If it is a refund its order may have been refunded a moment ago.
+func (l *lane) inheritCommand(m *stored.Msg, now time.Time) {
+	_, kind, _ := l.subjects.ParseCommand(m.Subject)
+	cmd, malformed := l.decode(kind, m.Header, m.Data)
+	if malformed != nil {
+		return
+	}
+	l.line.join(l.about(cmd), m.Sequence, now.Add(l.ackWait))
+	if c, ok := cmd.(*messages.RefundCommand); ok {
+		l.orders.inherited(now, orderNumbers(c.TransactionID, c.OutTradeNo), c.OutRefundNo)
+	}
+}
+
+// inheritOutcome notes the order of a refund that was accepted a moment ago.
+func (l *lane) inheritOutcome(m *stored.Msg, now time.Time) {
+	out, err := messages.DecodeOutcome(m.Data)
+	if err != nil || out.Refund == nil {
+		return // not of a refund that was created; if it is of a newer version, the refusal is waited out
+	}
+	created := headerTime(m.Header, messages.HeaderFirstAt)
+	if created.IsZero() {
+		created = out.At
+	}
+	if now.Sub(created) < outcomesBack {
+		l.orders.inherited(now, orderNumbers(out.Refund.TransactionID, out.Refund.OutTradeNo), out.Refund.OutRefundNo)
+	}
+}
+
+// about is what a command is about: commands about the same thing are carried out in the order of the stream.
+func (l *lane) about(cmd messages.Command) string {
+	if l.family == familyComplaint {
+		return cmd.Complaint()
+	}
+	return cmd.Key()
+}
+
+// takeOver has the lane's legacy read; a reading that is under way for an earlier holder is void.
+func (l *lane) takeOver(ctx context.Context, reached func(context.Context) (uint64, error)) {
+	to := &inheritance{read: make(chan struct{})}
+	l.epoch.Lock()
+	l.legacy = to
+	l.epoch.Unlock()
+	go l.inherit(ctx, to, reached) // ends with the answer, or with ctx
+}
+
+// inherited returns the legacy that must have been read before anything begins.
+func (l *lane) inherited() *inheritance {
+	l.epoch.Lock()
+	defer l.epoch.Unlock()
+	return l.legacy
+}
+
+// wary reports whether a refusal may be due to what the lane's former holder did a moment ago. While that is being read (again)
+// it may.
+func (l *lane) wary() bool {
+	legacy := l.inherited()
+	select {
+	case <-legacy.read:
+		return l.clock.Now().Before(legacy.wary)
+	default:
+		return true
+	}
+}
+
+// delivered reads up to where the lane's commands have been delivered to anybody.
+func (l *lane) delivered(ctx context.Context) (uint64, error) {
+	have, err := l.js.Consumer(ctx, l.stream, l.name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read lane %s: %w", l.name, err)
+	}
+	return have.CachedInfo().Delivered.Stream, nil
+}

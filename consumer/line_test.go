@@ -1,0 +1,117 @@
+package consumer_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"wxpay-worker/consumer"
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay/wxpaytest"
+)
+
+const (
+	firstReply = `{"id":"P1","complaint_id":"C1","complainted_mchid":"1900000001","response_content":"正在核实"}`
+	decideC1   = `{"id":"D1","complaint_id":"C1","action":"APPROVE","launch_refund_day":0}`
+	laterReply = `{"id":"P2","complaint_id":"C1","complainted_mchid":"1900000001","response_content":"已退款"}`
+	otherReply = `{"id":"P3","complaint_id":"C2","complainted_mchid":"1900000001","response_content":"已退款"}`
+)
+
+// What is said about a complaint is said in the order in which it was sent, also when the first of it has to wait for its next
+// try, and also when another worker takes the lane over meanwhile. Another complaint does not wait for it.
+func TestCommandsAboutAComplaintKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	for _, story := range []string{"waiting", "handed over", "killed"} {
+		t.Run(story, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			arrived := make(chan struct{}, 1)
+			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Answer: wxpaytest.Answer5xx, Times: 2, Arrived: arrived})
+			w := b.start()
+			b.publish(messages.KindReply, firstReply)
+			b.publish(messages.KindDecision, decideC1)
+			b.publish(messages.KindReply, laterReply)
+			b.publish(messages.KindReply, otherReply)
+			<-arrived
+			switch story {
+			case "handed over":
+				check(t, w.stop())
+				b.start()
+			case "killed":
+				w.kill()
+				b.start()
+			}
+			for _, id := range []string{"P1", "P2", "P3"} {
+				b.end(messages.KindReply, id)
+			}
+			b.settled()
+			book, _ := b.sim.ComplaintBook("C1")
+			var said []string
+			for _, h := range book.History[1:] {
+				said = append(said, h.OperateType)
+			}
+			if want := []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND", "MERCHANT_RESPONSE"}; !slices.Equal(said, want) {
+				t.Errorf("history %v, want %v", said, want)
+			}
+		})
+	}
+}
+
+// A command that a person took out of the stream holds up nobody.
+func TestARemovedCommandIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Answer: wxpaytest.Answer5xx, Times: 100})
+	b.start()
+	sequence := b.publish(messages.KindDecision, decideC1)
+	b.await("decision begun", func(e event) bool { return e.Key == "D1" })
+	b.awaitAck() // it waits for its next try
+	b.publish(messages.KindReply, laterReply)
+	stream := must(b.js.Stream(t.Context(), b.subjects.CommandsStream()))
+	check(t, stream.DeleteMsg(t.Context(), sequence))
+	b.end(messages.KindReply, "P2")
+}
+
+// Refunds of one order stay a minute apart when another worker takes the lane over between them: whether the first was
+// recorded, or was on its way when its worker died.
+func TestRefundsOfOneOrderKeepTheirDistanceOverAHandOver(t *testing.T) {
+	t.Parallel()
+	body := func(no string) string {
+		return fmt.Sprintf(`{"out_refund_no":%q,"transaction_id":"TX1","amount":{"refund":10,"total":100}}`, no)
+	}
+	for _, recorded := range []bool{true, false} {
+		t.Run(fmt.Sprintf("recorded=%v", recorded), func(t *testing.T) {
+			t.Parallel()
+			b := setupAt(t, consumer.FastClock(20), wxpaytest.Options{}) // slow enough for a hand-over to fit into the minute
+			arrived, never := make(chan struct{}, 1), make(chan struct{})
+			if !recorded {
+				b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
+			}
+			w := b.start()
+			b.publish(messages.KindRefund, body("R1"))
+			if recorded {
+				b.end(messages.KindRefund, "R1")
+				check(t, w.stop())
+			} else {
+				<-arrived
+				w.kill()
+			}
+			b.publish(messages.KindRefund, body("R2"))
+			b.start()
+			b.end(messages.KindRefund, "R1")
+			b.end(messages.KindRefund, "R2")
+			b.settled()
+			var first, second time.Time
+			for _, r := range b.sim.RequestsTo(wxpaytest.EndpointRefundCreate) {
+				if first.IsZero() {
+					first = r.At
+				}
+				second = r.At
+			}
+			if gap := second.Sub(first); gap < time.Minute {
+				t.Errorf("%s apart", gap)
+			}
+		})
+	}
+}

@@ -1,0 +1,52 @@
+package consumer
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestRefundsOfOneOrderAreAMinuteApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := spacing{by: map[string]spaced{}}
+		if wait := s.claim(orderNumbers("T1", ""), "R1"); wait != 0 {
+			t.Errorf("first: %s", wait)
+		}
+		time.Sleep(5 * time.Second)
+		s.called(orderNumbers("T1", "O1"), "R1") // the answer names both
+		time.Sleep(20 * time.Second)
+		if wait := s.claim(orderNumbers("", "O1"), "R2"); wait != 40*time.Second {
+			t.Errorf("second, by the other number: %s", wait)
+		}
+		if wait := s.claim(orderNumbers("", "O2"), "R3"); wait != 0 {
+			t.Errorf("another order: %s", wait)
+		}
+		s.release(orderNumbers("", "O2")) // refused: nothing came about
+		if wait := s.claim(orderNumbers("", "O2"), "R3"); wait != 0 {
+			t.Errorf("after a refusal: %s", wait)
+		}
+		time.Sleep(40 * time.Second)
+		if wait := s.claim(orderNumbers("T1", "O1"), "R2"); wait != 0 {
+			t.Errorf("a minute later: %s", wait)
+		}
+	})
+}
+
+// Who takes a lane over does not know which of an order's refunds was called for last: each waits for the others, none for itself.
+func TestInheritedRefundsWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, order := spacing{by: map[string]spaced{}}, orderNumbers("T1", "")
+		s.inherited(time.Now(), order, "R1")
+		if wait := s.claim(order, "R1"); wait != 0 {
+			t.Errorf("the only one there was waits %s for itself", wait)
+		}
+		s.inherited(time.Now(), order, "R1")
+		s.inherited(time.Now(), order, "R2")
+		s.inherited(time.Now(), order, "R1")
+		for _, number := range []string{"R1", "R2", "R3"} {
+			if wait := s.claim(order, number); wait != time.Minute {
+				t.Errorf("%s waits %s, want a minute", number, wait)
+			}
+		}
+	})
+}

@@ -1,0 +1,100 @@
+package stored
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// The size of a batch: enough to make the round trip cheap, and well within what the client library buffers.
+const (
+	batchMessages = 500
+	batchBytes    = 4 << 20
+)
+
+// From yields the messages whose subjects match the pattern, from the sequence on, oldest first, as far as there are any when
+// it gets there. A message whose headers cannot be decoded is left out. An error ends the sequence.
+func From(ctx context.Context, nc *nats.Conn, stream, pattern string, seq uint64) iter.Seq2[*Msg, error] {
+	return walk(ctx, nc, stream, request{NextFor: pattern, Seq: max(seq, 1)})
+}
+
+// Since is From, beginning with the first message that the server stored at that time, by its clock, or later.
+func Since(ctx context.Context, nc *nats.Conn, stream, pattern string, at time.Time) iter.Seq2[*Msg, error] {
+	at = at.UTC()
+	return walk(ctx, nc, stream, request{NextFor: pattern, StartTime: &at})
+}
+
+func walk(ctx context.Context, nc *nats.Conn, stream string, r request) iter.Seq2[*Msg, error] {
+	r.Batch, r.MaxBytes = batchMessages, batchBytes
+	return func(yield func(*Msg, error) bool) {
+		for {
+			got, last, more, err := batch(ctx, nc, stream, r)
+			for _, m := range got {
+				if !yield(m, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("read stream %s: %w", stream, err))
+			}
+			if err != nil || !more {
+				return
+			}
+			r.Seq, r.StartTime = last+1, nil
+		}
+	}
+}
+
+// batch makes one request and collects its answers, which end with the server's own word: that there is nothing (more), or
+// that the batch is complete, and with which message. What has come when an answer stays away is returned with the error.
+func batch(ctx context.Context, nc *nats.Conn, stream string, r request) (got []*Msg, last uint64, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	body, err := json.Marshal(r)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	answers, err := nc.SubscribeSync(nc.NewInbox())
+	if err != nil {
+		return nil, 0, false, err
+	}
+	defer func() { _ = answers.Unsubscribe() }() // fails only with a connection that is closed
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, answers.Subject, body); err != nil {
+		return nil, 0, false, err
+	}
+	for {
+		answer, err := answers.NextMsgWithContext(ctx)
+		if err != nil {
+			return got, 0, false, err
+		}
+		if len(answer.Header) == 0 {
+			// Its publisher sent headers that nobody can decode, and the server's own stand among them. Passed over: one such
+			// message must not keep the others from being read.
+			continue
+		}
+		switch status := statusOf(answer); status {
+		case "":
+			m, err := parse(stream, answer)
+			if err != nil {
+				return got, 0, false, err
+			}
+			got = append(got, m)
+		case "404":
+			return got, 0, false, nil
+		case "204": // end of batch
+			last, err := strconv.ParseUint(answer.Header.Get("Nats-Last-Sequence"), 10, 64)
+			if err != nil {
+				return got, 0, false, errors.New("end of batch without a sequence")
+			}
+			return got, last, answer.Header.Get("Nats-Num-Pending") != "0", nil
+		default:
+			return got, 0, false, fmt.Errorf("server answered %s %s", status, answer.Header.Get("Description"))
+		}
+	}
+}
