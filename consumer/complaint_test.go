@@ -89,52 +89,6 @@ func TestRejectionSendsItsOwnFieldsOnly(t *testing.T) {
 	}
 }
 
-// No complaint call is deduplicated by WeChat Pay: whatever the answer, and whether it was carried out or not, it takes
-// effect exactly once.
-func TestComplaintCallsTakeEffectOnce(t *testing.T) {
-	t.Parallel()
-	cases := []struct {
-		kind     messages.Kind
-		key      string
-		body     string
-		endpoint wxpaytest.Endpoint
-		want     []string
-	}{
-		{messages.KindReply, "P1", replyBody, wxpaytest.EndpointComplaintResponse, []string{"MERCHANT_RESPONSE"}},
-		{messages.KindDecision, "D1", approveBody, wxpaytest.EndpointComplaintResponse, []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}},
-		{messages.KindDecision, "D1", approveBody, wxpaytest.EndpointUpdateRefundProgress, []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}},
-		{messages.KindDecision, "D2", rejectBody, wxpaytest.EndpointUpdateRefundProgress, []string{"MERCHANT_REFUSE_RERUND"}},
-		{messages.KindComplete, "C1", completeBody, wxpaytest.EndpointComplaintComplete, []string{"MERCHANT_RESPONSE", "MERCHANT_CONFIRM_COMPLETE"}},
-	}
-	for _, c := range cases {
-		for _, answer := range hardships {
-			for _, apply := range []bool{false, true} {
-				if apply && answer == wxpaytest.Answer429 {
-					continue // a proven "not now" to a complaint call was not carried out
-				}
-				t.Run(fmt.Sprintf("%s/%s/%s/applied=%v", c.kind, c.endpoint, answer, apply), func(t *testing.T) {
-					t.Parallel()
-					b := setup(t)
-					b.start()
-					if c.kind == messages.KindComplete { // it fails while the complaint waits for a first reply
-						b.publish(messages.KindReply, replyBody)
-						b.end(messages.KindReply, "P1")
-					}
-					b.sim.Fault(wxpaytest.Fault{Endpoint: c.endpoint, Apply: apply, Answer: answer})
-					b.publish(c.kind, c.body)
-					if e := b.end(c.kind, c.key); e.Status != messages.StatusSucceeded {
-						t.Errorf("ended %s: %+v", e.Status, e.Error)
-					}
-					b.settled()
-					if got := b.operates(); !slices.Equal(got, c.want) {
-						t.Errorf("history %v, want %v", got, c.want)
-					}
-				})
-			}
-		}
-	}
-}
-
 // The first step that is definitively refused ends the decision as a dead letter that names the step; nothing after it is
 // sent. A replay goes on at that step.
 func TestRefusedReplyEndsTheDecisionAndAReplayGoesOn(t *testing.T) {

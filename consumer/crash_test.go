@@ -148,41 +148,6 @@ func (b *bench) startVia(dialer nats.CustomDialer, options ...option) *worker {
 	return w
 }
 
-// A worker dies while a call is on its way, and WeChat Pay carries it out or not: the next one finds out which.
-func TestKilledWhileACallIsOnItsWay(t *testing.T) {
-	t.Parallel()
-	cases := []struct {
-		endpoint wxpaytest.Endpoint
-		kind     messages.Kind
-		key      string
-		body     string
-	}{
-		{wxpaytest.EndpointRefundCreate, messages.KindRefund, "R1", refundBody("R1")},
-		{wxpaytest.EndpointComplaintResponse, messages.KindReply, "P1", replyBody},
-		{wxpaytest.EndpointComplaintResponse, messages.KindDecision, "D1", approveBody},
-		{wxpaytest.EndpointUpdateRefundProgress, messages.KindDecision, "D1", approveBody},
-	}
-	for _, c := range cases {
-		for _, apply := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/%s/applied=%v", c.kind, c.endpoint, apply), func(t *testing.T) {
-				t.Parallel()
-				b := setup(t)
-				arrived, never := make(chan struct{}, 1), make(chan struct{})
-				b.sim.Fault(wxpaytest.Fault{Endpoint: c.endpoint, Apply: apply, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
-				w := b.start()
-				b.publish(c.kind, c.body)
-				<-arrived
-				w.kill()
-				b.start()
-				if e := b.end(c.kind, c.key); e.Status == messages.StatusFailed {
-					t.Errorf("ended %s: %+v", e.Status, e.Error)
-				}
-				b.settled()
-			})
-		}
-	}
-}
-
 // A worker that is stopped just before its record leaves, for longer than its lease and its pin, and then goes on: another has
 // ended its command meanwhile. The stream lets one record win.
 func TestTwoWorkersWithOneCommand(t *testing.T) {

@@ -36,8 +36,11 @@ func TestNoSecretLeaves(t *testing.T) {
 	logger.SetOutput(log)
 	logger.SetLevel(logrus.TraceLevel)
 	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Answer: wxpaytest.AnswerRefusal, Status: 404, Code: "RESOURCE_NOT_EXISTS", Message: "关于 客户张三的电话 的答复"})
-	for _, answer := range hardships {
-		b.sim.Fault(wxpaytest.Fault{Answer: answer, Apply: answer != wxpaytest.Answer429})
+	for _, f := range hardships {
+		if !f.ReturnFail {
+			f.Apply = f.Answer != wxpaytest.Answer429
+			b.sim.Fault(f)
+		}
 	}
 	b.start(func(o *consumer.Options) { o.Log = logger })
 	b.publish(messages.KindReply, `{"id":"P1","complaint_id":"C1","complainted_mchid":"1900000001","response_content":"客户张三的电话"}`)

@@ -1,0 +1,142 @@
+package consumer_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay/wxpaytest"
+)
+
+// hardships are the answers after which it is open what happened, or which must be ridden out.
+var hardships = []wxpaytest.Fault{
+	{Answer: wxpaytest.AnswerLost}, {Answer: wxpaytest.AnswerCutShort}, {Answer: wxpaytest.Answer429}, {Answer: wxpaytest.Answer5xx},
+	{Answer: wxpaytest.Answer502HTML}, {Answer: wxpaytest.AnswerSlow}, {Answer: wxpaytest.AnswerForged}, {Answer: wxpaytest.AnswerProbe},
+	{Answer: wxpaytest.AnswerStale}, {Answer: wxpaytest.AnswerUnsigned}, {Answer: wxpaytest.AnswerUnknownSerial},
+	{ReturnFail: true}, // v2 only
+}
+
+// story is a command and a call of it that is disturbed.
+type story struct {
+	kind     messages.Kind
+	key      string
+	body     string
+	endpoint wxpaytest.Endpoint
+	writes   wxpaytest.Endpoint // of a call that only reads: the writing call whose lost answer makes the worker read
+	record   string             // the subject, or its end, of what the worker records when the call has succeeded
+	want     []string           // the complaint's history at the end
+	v2       bool
+}
+
+var (
+	replied  = []string{"MERCHANT_RESPONSE"}
+	approved = []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}
+	rejected = []string{"MERCHANT_REFUSE_RERUND"}
+	finished = []string{"MERCHANT_RESPONSE", "MERCHANT_CONFIRM_COMPLETE"}
+)
+
+var stories = []story{
+	{kind: messages.KindRefund, key: "R1", body: refundBody("R1"), endpoint: wxpaytest.EndpointRefundCreate, record: "refund.R1.accepted"},
+	{kind: messages.KindRefund, key: "R1", body: refundBody("R1"), endpoint: wxpaytest.EndpointV2Refund, record: "refund.R1.accepted", v2: true},
+	{kind: messages.KindReply, key: "P1", body: replyBody, endpoint: wxpaytest.EndpointComplaintResponse, record: "reply.P1.succeeded", want: replied},
+	{kind: messages.KindDecision, key: "D1", body: approveBody, endpoint: wxpaytest.EndpointComplaintResponse, record: "reply.D1=3Areply.succeeded", want: approved},
+	{kind: messages.KindDecision, key: "D1", body: approveBody, endpoint: wxpaytest.EndpointUpdateRefundProgress, record: "decision.D1.succeeded", want: approved},
+	{kind: messages.KindDecision, key: "D2", body: rejectBody, endpoint: wxpaytest.EndpointUpdateRefundProgress, record: "decision.D2.succeeded", want: rejected},
+	{kind: messages.KindComplete, key: "C1", body: completeBody, endpoint: wxpaytest.EndpointComplaintComplete, record: "complete.C1.succeeded", want: finished},
+
+	{kind: messages.KindRefund, key: "R1", body: refundBody("R1"), endpoint: wxpaytest.EndpointRefundQuery, writes: wxpaytest.EndpointRefundCreate, record: "refund.R1.accepted"},
+	{kind: messages.KindRefund, key: "R1", body: refundBody("R1"), endpoint: wxpaytest.EndpointV2RefundQuery, writes: wxpaytest.EndpointV2Refund, record: "refund.R1.accepted", v2: true},
+	{kind: messages.KindReply, key: "P1", body: replyBody, endpoint: wxpaytest.EndpointComplaintDetail, writes: wxpaytest.EndpointComplaintResponse, record: "reply.P1.succeeded", want: replied},
+	{kind: messages.KindReply, key: "P1", body: replyBody, endpoint: wxpaytest.EndpointNegotiationHistory, writes: wxpaytest.EndpointComplaintResponse, record: "reply.P1.succeeded", want: replied},
+}
+
+// can reports whether WeChat Pay can answer like that.
+func (s *story) can(f wxpaytest.Fault, apply bool) bool {
+	switch {
+	case f.ReturnFail:
+		return s.v2
+	case f.Answer == wxpaytest.AnswerStale:
+		return !s.v2 // v2 signs no time
+	case f.Answer == wxpaytest.Answer429:
+		return !apply || s.endpoint == wxpaytest.EndpointRefundCreate || s.writes != "" // a proven "not now": only for v3 refunds it leaves it open
+	}
+	return true
+}
+
+// stop is where the story's worker dies; another one finds what it left.
+type stop string
+
+const (
+	stopNever  stop = "never"
+	stopCall   stop = "in the call"
+	stopBefore stop = "before the record"
+	stopAfter  stop = "after the record"
+)
+
+// Every call, disturbed in every way, carried out by WeChat Pay or not, by a worker that lives or dies at any step: the command
+// ends once, as it should, and took effect once.
+func TestEveryStoryEndsOnce(t *testing.T) {
+	t.Parallel()
+	for _, s := range stories {
+		for _, f := range hardships {
+			for _, apply := range []bool{false, true} {
+				for _, at := range []stop{stopNever, stopCall, stopBefore, stopAfter} {
+					if s.can(f, apply) && (s.writes == "" || at != stopAfter) { // reading back and writing have one record
+						t.Run(fmt.Sprintf("%s/%s/%s fail=%v/applied=%v/stopped %s", s.kind, s.endpoint, f.Answer, f.ReturnFail, apply, at), func(t *testing.T) {
+							t.Parallel()
+							s.tell(t, f, apply, at)
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+func (s *story) tell(t *testing.T, f wxpaytest.Fault, apply bool, at stop) {
+	b := setup(t)
+	var options []option
+	if s.v2 {
+		options = append(options, b.v2)
+	}
+	if s.kind == messages.KindComplete { // it fails while the complaint waits for a first reply
+		w := b.start(options...)
+		b.publish(messages.KindReply, replyBody)
+		b.end(messages.KindReply, "P1")
+		b.drainedCommands()
+		check(t, w.stop())
+	}
+	arrived := make(chan struct{}, 1)
+	f.Endpoint, f.Apply, f.Arrived = s.endpoint, apply, arrived
+	if s.writes != "" {
+		b.sim.Fault(wxpaytest.Fault{Endpoint: s.writes, Apply: apply, Answer: wxpaytest.AnswerLost})
+		f.Apply = false
+	}
+	b.sim.Fault(f)
+	c := &cut{at: s.record, lost: at == stopBefore, dead: true}
+	var w *worker
+	if at == stopBefore || at == stopAfter {
+		w = b.startVia(c, options...)
+	} else {
+		w = b.start(options...)
+	}
+	b.publish(s.kind, s.body)
+	switch at {
+	case stopCall:
+		<-arrived
+	case stopBefore, stopAfter:
+		<-w.lostWire
+	}
+	if at != stopNever {
+		w.kill()
+		b.start(options...)
+	}
+	if e := b.end(s.kind, s.key); e.Status != messages.StatusSucceeded && e.Status != messages.StatusAccepted {
+		t.Errorf("ended %s: %+v", e.Status, e.Error)
+	}
+	b.settled()
+	if got := b.operates(); s.want != nil && !slices.Equal(got, s.want) {
+		t.Errorf("history %v, want %v", got, s.want)
+	}
+}
