@@ -374,7 +374,7 @@ func (c *Certificates) fetch(ctx context.Context) (map[string]*platformCertifica
 	if err != nil {
 		return nil, err
 	}
-	a, err := c.client.send(ctx, e, uri, nil)
+	a, err := c.client.send(ctx, e, uri, content{})
 	if err != nil {
 		return nil, err
 	}

@@ -138,14 +138,26 @@ func (e endpoint) uri(args ...argument) (string, error) {
 // nothing is the answer of an endpoint that answers 204.
 type nothing struct{}
 
-// do makes one call: sign, send once, read bounded, verify, decode. It is the way of all endpoints to WeChat Pay (but for the
-// list of certificates, which proves itself), and judge the only place where an answer becomes an error; the endpoints say what to send and,
-// with check, what an answer must hold.
+// content is what a request carries; the zero value is nothing.
+type content struct {
+	body      []byte // as it goes on the wire; nil = none
+	mediaType string // Content-Type
+	signed    []byte // what of it is signed: the body itself, or of a form its part "meta"
+}
+
+// do is call for the endpoints that take JSON, or nothing (request is nil).
 func do[A any](ctx context.Context, c *Client, e endpoint, uri string, request any, check func(*A) bool) (*A, error) {
 	body, err := encode(request)
 	if err != nil {
 		return nil, &ArgumentError{Op: e.op, Name: "body", Rule: "cannot be written as JSON"}
 	}
+	return call(ctx, c, e, uri, content{body: body, mediaType: "application/json", signed: body}, check)
+}
+
+// call makes one call: sign, send once, read bounded, verify, decode. It is the way of all endpoints to WeChat Pay (but for the
+// list of certificates, which proves itself), and judge the only place where an answer becomes an error; the endpoints say what to send and,
+// with check, what an answer must hold.
+func call[A any](ctx context.Context, c *Client, e endpoint, uri string, what content, check func(*A) bool) (*A, error) {
 	if keys, ok := c.keys.(interface{ Ready(context.Context) error }); ok {
 		// Before the request, not after: an answer that cannot be verified leaves open what happened.
 		if err := keys.Ready(ctx); errors.Is(err, ErrNoCertificates) {
@@ -154,7 +166,7 @@ func do[A any](ctx context.Context, c *Client, e endpoint, uri string, request a
 			return nil, &SigningError{Op: e.op, Err: err}
 		}
 	}
-	a, err := c.send(ctx, e, uri, body)
+	a, err := c.send(ctx, e, uri, what)
 	if err != nil {
 		return nil, err
 	}
@@ -173,8 +185,8 @@ func do[A any](ctx context.Context, c *Client, e endpoint, uri string, request a
 }
 
 // send signs a request and brings back an answer, nothing of it proven.
-func (c *Client) send(ctx context.Context, e endpoint, uri string, body []byte) (*answer, error) {
-	authorization, err := c.authorization(e.method(), uri, body)
+func (c *Client) send(ctx context.Context, e endpoint, uri string, what content) (*answer, error) {
+	authorization, err := c.authorization(e.method(), uri, what.signed)
 	if err != nil {
 		return nil, &SigningError{Op: e.op, Err: err}
 	}
@@ -183,8 +195,8 @@ func (c *Client) send(ctx context.Context, e endpoint, uri string, body []byte) 
 		"Authorization": {authorization},
 		"User-Agent":    {c.userAgent},
 	}
-	if body != nil {
-		header["Content-Type"] = []string{"application/json"}
+	if what.body != nil {
+		header["Content-Type"] = []string{what.mediaType}
 	}
 	serial := c.keys.Serial()
 	if keys, ok := c.keys.(*Certificates); ok {
@@ -196,7 +208,7 @@ func (c *Client) send(ctx context.Context, e endpoint, uri string, body []byte) 
 		}
 		header["Wechatpay-Serial"] = []string{serial}
 	}
-	return c.exchange(ctx, e, uri, header, body)
+	return c.exchange(ctx, e, uri, header, what.body)
 }
 
 // judge returns nil for a 2xx that is proven by one of the keys, and the error that any other answer is.

@@ -1,9 +1,11 @@
-// Package wxpay calls WeChat Pay (微信支付) for a merchant: refunds and complaints of APIv3, and refunds of version 2.
+// Package wxpay calls WeChat Pay (微信支付) for a merchant: refunds, complaints and their pictures of APIv3, and refunds of
+// version 2.
 //
 // It promises:
 //   - Every call is made once. It is repeated, on the next host, only when no byte of it has left this machine. (A GET is
 //     also repeated when a connection from the pool turns out dead; asking twice does no harm.)
-//   - What is signed is what is sent: the escaped path and query and the body, byte for byte.
+//   - What is signed is what is sent: the escaped path and query and the body, byte for byte; of an uploaded picture its
+//     name and digest.
 //   - An answer is believed only when its signature is verified, refusals included. An unproven 2xx is an error.
 //   - Errors say what is known, and whether something may have happened. They hold no keys, signatures, bodies or payer
 //     data, and nothing here logs.

@@ -116,6 +116,13 @@ var calls = []struct {
 		},
 	},
 	{
+		name: "image_upload", answer: signedLater(200, uploadBody), // its signature: TestVectorMultipart
+		call: func(ctx context.Context, c *Client) (any, error) {
+			return c.UploadImage(ctx, "小票.jpeg", []byte("\xff\xd8\xff<&>"))
+		},
+		want: "file752398_7983424",
+	},
+	{
 		name: "complaint_detail", vector: "complaint_detail",
 		answer: signedLater(200, `{"complaint_id":"200201820200101080076610000","complaint_time":"2020-01-01T08:00:00.000+08:00",
 			"complaint_detail":"反馈一个重复扣费的问题","complaint_state":"PENDING","payer_phone":"sGdNeTHMQGlxCWiUyHu6XNO9",
@@ -233,7 +240,11 @@ func TestRequestsAreSigned(t *testing.T) {
 					auth[name] = strings.Trim(value, `"`)
 				}
 				line := strings.Fields(strings.SplitN(got.raw, "\r\n", 2)[0])
-				text := line[0] + "\n" + line[1] + "\n" + auth["timestamp"] + "\n" + auth["nonce_str"] + "\n" + got.body + "\n"
+				covered := got.body
+				if form, err := readUpload(got); err == nil {
+					covered = form.meta
+				}
+				text := line[0] + "\n" + line[1] + "\n" + auth["timestamp"] + "\n" + auth["nonce_str"] + "\n" + covered + "\n"
 				if err := verifyText(&merchantKey().PublicKey, []byte(text), auth["signature"]); err != nil {
 					t.Errorf("%v: %s", err, got.raw)
 				}

@@ -36,7 +36,8 @@ func signText(signer crypto.Signer, text []byte) ([]byte, error) {
 }
 
 // authorization returns the Authorization header for a request. uri is the escaped path and query exactly as they go on
-// the wire, body exactly the bytes that are sent. The host is not signed: the header serves the backup host as well.
+// the wire, body exactly the bytes that are sent, or of a form those of its part "meta". The host is not signed: the header
+// serves the backup host as well.
 //
 // Source: 如何设置 HTTP 头, https://pay.weixin.qq.com/doc/v3/merchant/4012365344
 func (c *Client) authorization(method, uri string, body []byte) (string, error) {
