@@ -1,125 +1,38 @@
 package wxpaytest
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha1"
-	"encoding/base64"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 )
 
-// The rules of complaints. What a request looks like is in complaint.go.
+// The rules of complaints: what the merchant's calls and the refunds of its orders do. What a request looks
+// like is in complaint.go, what user and platform do in complainant.go, the deadlines in deadline.go.
 //
 //	            first reply                complete, REJECT, money arrived
 //	PENDING ──────────────────▶ PROCESSING ─────────────────▶ PROCESSED
 //	   ▲  └────────── REJECT, money arrived ──────────────────▶   │
-//	   └───────────────── the user continues ─────────────────────┘
+//	   └──────── the user continues: a new round ─────────────────┘
 //
-// Source: M:4012533436 (states), M:4012467256, M:4016111664, M:4012587539.
-const (
-	statePending    = "PENDING"
-	stateProcessing = "PROCESSING"
-	stateProcessed  = "PROCESSED"
-)
-
-// operate_type, spelled as documented. Source: M:4012533439; the two that begin a complaint and carry a
-// user's message are not in the facts.
-const (
-	operateCreated         = "USER_CREATE_COMPLAINT"
-	operateUserResponse    = "USER_RESPONSE"
-	operateContinued       = "USER_CONTINUE_COMPLAINT"
-	operateResponse        = "MERCHANT_RESPONSE"
-	operateCompleted       = "MERCHANT_CONFIRM_COMPLETE"
-	operateApproved        = "MERCHANT_APPROVE_REFUND"
-	operateRefused         = "MERCHANT_REFUSE_RERUND" // sic
-	operateFullRefunded    = "COMPLAINT_FULL_REFUNDED_SYSTEM_MESSAGE"
-	operatePartialRefunded = "COMPLAINT_PARTIAL_REFUNDED_SYSTEM_MESSAGE"
-	operateReceived        = "COMPLAINT_REFUND_RECEIVED_SYSTEM_MESSAGE"
-)
-
+//	                  PENDING              PROCESSING           PROCESSED
+//	reply             → PROCESSING         recorded             recorded (not documented)
+//	complete          refused              → PROCESSED          refused (inferred: facts 4c)
+//	APPROVE           once a round         once a round         refused
+//	REJECT            → PROCESSED, if nothing was decided       refused
+//	all money there   → PROCESSED          → PROCESSED          stays
+//	some money there  → PROCESSED if the round has an APPROVE, otherwise stays
+//	user continues    misuse               misuse               → PENDING, unless fully refunded
+//	user replies      stays                stays                stays
+//
+// Once all orders are fully refunded nothing can be decided any more, whatever the state, and the user can
+// only leave messages. A decision counts for its round: after the user continued there may be another one
+// (whether WeChat Pay takes a new APPROVE then is not documented; facts section 7).
+//
+// Source: M:4012533436 (states), M:4012467256, M:4016111664, M:4012587539, M:4012289719.
 const (
 	maxMessagesPerTurn = 20   // until the user answers. Source: M:4016111664
 	maxMessages        = 2000 // of the merchant, in total. Source: M:4016111664
 )
-
-// A Complaint to enter into the books. It begins PENDING.
-type Complaint struct {
-	ID               string
-	MchID            string   // who may call: the merchant, or its provider
-	ComplaintedMchID string   // the accused merchant; "" = MchID
-	Orders           []string // transaction ids
-	FastRefund       bool     // 极速退款: problem_type REFUND and user tag TRUSTED; only these can be decided
-}
-
-// A ComplaintBook is a complaint as the books have it.
-type ComplaintBook struct {
-	ID, MchID, ComplaintedMchID string
-	State                       string // PENDING PROCESSING PROCESSED
-	FullRefunded                bool   // complaint_full_refunded
-	UserComplaintTimes          int    // 1 + how often the user continued
-	History                     []HistoryEntry
-}
-
-// A HistoryEntry is one line of the negotiation history. ComplaintBook has them oldest first.
-type HistoryEntry struct {
-	LogID          string
-	Operator       string
-	OperateType    string
-	OperateTime    time.Time
-	OperateDetails string
-	Images         []string
-}
-
-type complaint struct {
-	id, mchID        string
-	complaintedMchID string // "" = not known yet, with OpenBooks
-	orders           []string
-	fast             bool
-	createdAt        time.Time
-	phone            string
-
-	state     string
-	times     int
-	userWaits bool // incoming_user_response
-	decided   bool // in this round
-	approved  bool // in this round
-	turn      int  // messages of the merchant since the user last said something
-	messages  int  // in total
-	history   []HistoryEntry
-}
-
-func (c *complaint) note(b *books, now time.Time, operator, operateType, details string, images ...string) {
-	c.history = append(c.history, HistoryEntry{
-		LogID:          fmt.Sprintf("300285320210322170000%09d", b.nextSerial()),
-		Operator:       operator,
-		OperateType:    operateType,
-		OperateTime:    now,
-		OperateDetails: details,
-		Images:         images,
-	})
-}
-
-const (
-	operatorUser     = "投诉人"
-	operatorMerchant = "商户"
-	operatorSystem   = "系统"
-)
-
-// encryptedPhone is payer_phone as it travels: RSAES-OAEP with SHA-1 for the merchant's key.
-// Source: M:4013053257, M:4013053265.
-func (c *complaint) encryptedPhone(m *merchant) string {
-	if c.phone == "" {
-		cipher, err := rsa.EncryptOAEP(sha1.New(), rand.Reader, m.key, []byte("18500000000"), nil)
-		if err != nil {
-			return ""
-		}
-		c.phone = base64.StdEncoding.EncodeToString(cipher)
-	}
-	return c.phone
-}
 
 // findComplaint is the rule of who may: the complaint is the caller's, and the accused is the one named
 // (accused "": the call does not name one). Source: M:4016111664 (NO_AUTH). What an unknown
@@ -155,10 +68,10 @@ func (d decision) plan(b *books, x *exchange) (answer, func()) {
 	switch {
 	case r != nil:
 		return no(r)
-	case !c.fast:
+	case !c.fast():
 		return no(refuse(http.StatusBadRequest, "PARAM_ERROR", "非极速退款单据, 不能对本单据进行退款进度更新").
 			because("not a complaint of the fast-refund kind (COMM:000c262abc8df03a070e577fa51800)"))
-	case c.decided:
+	case c.round().decided:
 		return no(stateRefusal("decided before in this round"))
 	case b.fullyRefunded(c):
 		return no(stateRefusal("the orders are refunded already"))
@@ -166,12 +79,12 @@ func (d decision) plan(b *books, x *exchange) (answer, func()) {
 		return no(stateRefusal("the complaint is processed"))
 	}
 	return answer{status: http.StatusNoContent}, func() {
-		c.decided, c.approved = true, d.approve
+		c.round().decided, c.round().approved = true, d.approve
 		if d.approve {
 			c.note(b, x.seen.At, operatorMerchant, operateApproved, fmt.Sprintf("同意退款，预计%d个工作日内发起退款", d.launchRefundDay))
 			return
 		}
-		c.state = stateProcessed
+		c.finish(x.seen.At)
 		c.note(b, x.seen.At, operatorMerchant, operateRefused, d.rejectReason, d.rejectMedia...)
 	}
 }
@@ -195,6 +108,9 @@ func (m response) plan(b *books, x *exchange) (answer, func()) {
 		if c.state == statePending {
 			c.state = stateProcessing
 		}
+		if r := c.round(); r.RepliedAt.IsZero() {
+			r.RepliedAt = x.seen.At
+		}
 		c.note(b, x.seen.At, operatorMerchant, operateResponse, m.content, m.images...)
 	}
 }
@@ -213,7 +129,7 @@ func (m complete) plan(b *books, x *exchange) (answer, func()) {
 	}
 	return answer{status: http.StatusNoContent}, func() {
 		c.complaintedMchID = m.complaintedMchID
-		c.state = stateProcessed
+		c.finish(x.seen.At)
 		c.note(b, x.seen.At, operatorMerchant, operateCompleted, "")
 	}
 }
@@ -228,102 +144,29 @@ func (b *books) fullyRefunded(c *complaint) bool {
 	return len(c.orders) > 0
 }
 
+// refundAccepted tells the complaints about an order that a refund of it was started, in full or in part.
+// Source: developers.weixin.qq.com/miniprogram/dev/server/API/VirtualPayment/api_get_negotiation_history, which
+// explains the same operate_types: both are written when a refund is started (发起), RECEIVED when it arrives.
+func (b *books) refundAccepted(o *order, now time.Time) {
+	for _, c := range b.complained[o.transactionID] {
+		operate := operateFullRefunded
+		for _, id := range c.orders {
+			if other := b.transactions[id]; other == nil || other.committed() < other.total {
+				operate = operatePartialRefunded
+			}
+		}
+		c.note(b, now, operatorSystem, operate, "")
+	}
+}
+
 // refundArrived tells the complaints about an order that a refund of it reached the payer: PROCESSED if
 // all their orders are refunded, or if a refund was announced by APPROVE in this round.
 // Source: M:4012467256 ("退款到账后，投诉单的状态将自动扭转为处理完成"), M:4012289719.
 func (b *books) refundArrived(o *order, now time.Time) {
 	for _, c := range b.complained[o.transactionID] {
-		full := b.fullyRefunded(c)
-		if full {
-			c.note(b, now, operatorSystem, operateFullRefunded, "")
-		} else {
-			c.note(b, now, operatorSystem, operatePartialRefunded, "")
-		}
 		c.note(b, now, operatorSystem, operateReceived, "")
-		if full || c.approved {
-			c.state = stateProcessed
+		if b.fullyRefunded(c) || c.round().approved {
+			c.finish(now)
 		}
 	}
-}
-
-func (b *books) addComplaint(add Complaint, now time.Time) *complaint {
-	c := &complaint{
-		id: add.ID, mchID: add.MchID, complaintedMchID: add.ComplaintedMchID,
-		orders:    slices.Clone(add.Orders),
-		fast:      add.FastRefund,
-		createdAt: now,
-		state:     statePending,
-		times:     1,
-	}
-	c.note(b, now, operatorUser, operateCreated, "反馈一个重复扣费的问题")
-	b.complaints[c.id] = c
-	for _, id := range c.orders {
-		b.complained[id] = append(b.complained[id], c)
-	}
-	return c
-}
-
-// AddComplaint enters a complaint into the books.
-func (s *Server) AddComplaint(c Complaint) {
-	if c.ComplaintedMchID == "" {
-		c.ComplaintedMchID = c.MchID
-	}
-	s.books.mu.Lock()
-	defer s.books.mu.Unlock()
-	if s.books.complaints[c.ID] != nil || c.ID == "" || c.MchID == "" {
-		_ = s.misuse("AddComplaint %q: known already, or without id or merchant", c.ID)
-		return
-	}
-	s.books.addComplaint(c, s.options.Now())
-}
-
-// UserContinues lets the user complain again after PROCESSED: PENDING, a new round.
-// Not possible once all is refunded. Source: M:4012587539, M:4012289719.
-func (s *Server) UserContinues(complaintID string) error {
-	s.books.mu.Lock()
-	defer s.books.mu.Unlock()
-	c := s.books.complaints[complaintID]
-	switch {
-	case c == nil:
-		return s.misuse("user continues complaint %s: no such complaint", complaintID)
-	case c.state != stateProcessed:
-		return s.misuse("user continues complaint %s: it is %s, not PROCESSED", complaintID, c.state)
-	case s.books.fullyRefunded(c):
-		return s.misuse("user continues complaint %s: its orders are refunded", complaintID)
-	}
-	c.state, c.decided, c.approved = statePending, false, false
-	c.times++
-	c.turn, c.userWaits = 0, true
-	c.note(s.books, s.options.Now(), operatorUser, operateContinued, "问题未解决，继续投诉")
-	return nil
-}
-
-// UserReplies lets the user say something: the merchant may send 20 more messages.
-func (s *Server) UserReplies(complaintID string) error {
-	s.books.mu.Lock()
-	defer s.books.mu.Unlock()
-	c := s.books.complaints[complaintID]
-	if c == nil {
-		return s.misuse("user replies to complaint %s: no such complaint", complaintID)
-	}
-	c.turn, c.userWaits = 0, true
-	c.note(s.books, s.options.Now(), operatorUser, operateUserResponse, "请尽快处理")
-	return nil
-}
-
-// ComplaintBook returns what the books have on a complaint.
-func (s *Server) ComplaintBook(id string) (ComplaintBook, bool) {
-	s.books.mu.Lock()
-	defer s.books.mu.Unlock()
-	c := s.books.complaints[id]
-	if c == nil {
-		return ComplaintBook{}, false
-	}
-	return ComplaintBook{
-		ID: c.id, MchID: c.mchID, ComplaintedMchID: c.complaintedMchID,
-		State:              c.state,
-		FullRefunded:       s.books.fullyRefunded(c),
-		UserComplaintTimes: c.times,
-		History:            slices.Clone(c.history),
-	}, true
 }

@@ -3,7 +3,9 @@ package wxpaytest
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Endpoint names a call of WeChat Pay's API.
@@ -17,13 +19,15 @@ const (
 	EndpointComplaintComplete    Endpoint = "ComplaintComplete"    // POST …/complaints-v2/{complaint_id}/complete
 	EndpointComplaintDetail      Endpoint = "ComplaintDetail"      // GET  …/complaints-v2/{complaint_id}
 	EndpointNegotiationHistory   Endpoint = "NegotiationHistory"   // GET  …/complaints-v2/{complaint_id}/negotiation-historys
+	EndpointComplaintList        Endpoint = "ComplaintList"        // GET  …/complaints-v2
 	EndpointCertificates         Endpoint = "Certificates"         // GET  /v3/certificates; in public-key mode: always 404
 	EndpointV2Refund             Endpoint = "V2Refund"             // POST /secapi/pay/refund; wants a client certificate
 	EndpointV2RefundQuery        Endpoint = "V2RefundQuery"        // POST /pay/refundquery
 )
 
 // A route is one row of the table: a method, a path with {} for the one variable part, and how the
-// request is read. read looks at the request only, never at the books.
+// request is read. read looks at the request only, never at the
+// books.
 type route struct {
 	endpoint Endpoint
 	method   string
@@ -33,7 +37,10 @@ type route struct {
 
 // Source: facts section 4, each path with its page.
 func routes(o Options) []route {
-	const refunds, complaints = "/v3/refund/domestic/refunds", "/v3/merchant-service/complaints-v2"
+	const (
+		refunds    = "/v3/refund/domestic/refunds"
+		complaints = "/v3/merchant-service/complaints-v2"
+	)
 	return []route{
 		{EndpointRefundCreate, http.MethodPost, refunds, readRefundCreate},
 		{EndpointRefundQuery, http.MethodGet, refunds + "/{}", readRefundQuery},
@@ -41,6 +48,7 @@ func routes(o Options) []route {
 		{EndpointComplaintResponse, http.MethodPost, complaints + "/{}/response", readResponse},
 		{EndpointComplaintComplete, http.MethodPost, complaints + "/{}/complete", readComplete},
 		{EndpointComplaintDetail, http.MethodGet, complaints + "/{}", readDetail},
+		{EndpointComplaintList, http.MethodGet, complaints, readComplaintList},
 		{EndpointNegotiationHistory, http.MethodGet, complaints + "/{}/negotiation-historys", readHistory},
 		{EndpointCertificates, http.MethodGet, "/v3/certificates", readCertificates},
 	}
@@ -138,6 +146,40 @@ func (q query) take(name string) (string, bool) {
 	v, ok := q.values[name]
 	delete(q.values, name)
 	return v, ok
+}
+
+// maxOffset bounds offset; the documents do not.
+const maxOffset = 1 << 30
+
+// number takes an integer from least to most, written without sign or leading zeros; otherwise if there is none.
+func (q query) number(name string, otherwise, least, most int, source string) (int, *refusal) {
+	value, given := q.take(name)
+	if !given {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || strconv.Itoa(n) != value || n < least || n > most {
+		return 0, badQuery(name, value, "out of range", source)
+	}
+	return n, nil
+}
+
+// day takes a date, yyyy-MM-dd: 00:00 of it in China.
+func (q query) day(name, source string) (time.Time, *refusal) {
+	value, given := q.take(name)
+	if !given {
+		return time.Time{}, badQuery(name, "", "required", source)
+	}
+	day, err := time.ParseInLocation(time.DateOnly, value, china)
+	if err != nil {
+		return time.Time{}, badQuery(name, value, "must be a date, yyyy-MM-dd", source)
+	}
+	return day, nil
+}
+
+func badQuery(name, value, issue, source string) *refusal {
+	return refuse(http.StatusBadRequest, "PARAM_ERROR", "参数错误").in("query", name, value, issue).
+		because("query " + name + ": " + issue + " (" + source + ")").asViolation()
 }
 
 // end refuses parameters that the endpoint does not know.

@@ -226,6 +226,7 @@ func (c *refundCreate) accept(b *books, x *exchange, n *number, o *order, now ti
 		b.refunds = append(b.refunds, r)
 		b.refundIDs[r.refundID] = r
 		b.pay(r, -1)
+		b.refundAccepted(o, now)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,11 +113,16 @@ func TestCheckBooksFinds(t *testing.T) {
 	r2 := &refund{refundParameters: refundParameters{outRefundNo: "R1", amount: 60, total: 100}, mchID: "1", refundID: "b", status: statusSuccess}
 	o := &order{mchID: "1", transactionID: "T", total: 100, refunds: []*refund{r1, r2}}
 	r1.order, r2.order = o, o
-	entry := func(types ...string) (h []HistoryEntry) {
-		for _, o := range types {
-			h = append(h, HistoryEntry{OperateType: o, OperateDetails: "x"})
+	complained := func(types ...string) func(b *books) {
+		c := &complaint{}
+		for i, o := range types {
+			e := HistoryEntry{OperateType: o, OperateDetails: "x"}
+			if len(types) > 20 {
+				e.OperateDetails = fmt.Sprint(i)
+			}
+			c.history = append(c.history, e)
 		}
-		return h
+		return func(b *books) { b.filed = []*complaint{c} }
 	}
 	for want, spoil := range map[string]func(b *books){
 		"refunded 120 of 100": func(b *books) { b.orders = []*order{o} },
@@ -129,10 +135,12 @@ func TestCheckBooksFinds(t *testing.T) {
 		"exists twice":     func(b *books) { b.refunds = []*refund{r1, r2} },
 		"not in its order": func(b *books) { b.refunds = []*refund{{order: o, refundParameters: refundParameters{amount: 1}}} },
 		"-1 fen":           func(b *books) { b.purses["1"] = -1 },
-		"same reply twice": func(b *books) { b.complaints["C"] = &complaint{history: entry(operateResponse, operateResponse)} },
-		"decided twice":    func(b *books) { b.complaints["C"] = &complaint{history: entry(operateApproved, operateRefused)} },
-		"completed twice":  func(b *books) { b.complaints["C"] = &complaint{history: entry(operateCompleted, operateCompleted)} },
-		"":                 func(b *books) {},
+		"same reply twice": complained(operateResponse, operateResponse),
+		"20 messages":      complained(slices.Repeat([]string{operateResponse}, 21)...),
+		"decided twice":    complained(operateApproved, operateRefused),
+		"completed twice":  complained(operateResponse, operateCompleted, operateCompleted),
+		"without a reply":  complained(operateResponse, operateCompleted, operateContinued, operateCompleted),
+		"":                 complained(operateResponse, operateApproved, operateCompleted, operateContinued, operateResponse, operateUserResponse, operateResponse, operateRefused, operateContinued, operateResponse, operateCompleted),
 	} {
 		s := &Server{books: newBooks(Options{})}
 		spoil(s.books)

@@ -1,0 +1,140 @@
+package wxpaytest
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// The negotiation history [协商历史] of a complaint: who did what, in the words of operate_type.
+
+// operate_type, spelled as documented. Source: M:4012533439.
+const (
+	operateCreated         = "USER_CREATE_COMPLAINT"
+	operateUserResponse    = "USER_RESPONSE"
+	operateContinued       = "USER_CONTINUE_COMPLAINT"
+	operateResponse        = "MERCHANT_RESPONSE"
+	operateCompleted       = "MERCHANT_CONFIRM_COMPLETE"
+	operateApproved        = "MERCHANT_APPROVE_REFUND"
+	operateRefused         = "MERCHANT_REFUSE_RERUND" // sic
+	operateFullRefunded    = "COMPLAINT_FULL_REFUNDED_SYSTEM_MESSAGE"
+	operatePartialRefunded = "COMPLAINT_PARTIAL_REFUNDED_SYSTEM_MESSAGE"
+	operateReceived        = "COMPLAINT_REFUND_RECEIVED_SYSTEM_MESSAGE"
+	operateServiceApplied  = "USER_APPLY_PLATFORM_SERVICE"
+	operateServiceFinished = "PLATFORM_SERVICE_FINISHED"
+)
+
+const (
+	operatorUser     = "投诉人"
+	operatorMerchant = "商户"
+	operatorPlatform = "微信支付客服"
+	operatorSystem   = "系统"
+)
+
+// A HistoryEntry is one line of the negotiation history. ComplaintBook has them oldest first.
+type HistoryEntry struct {
+	LogID          string
+	Operator       string
+	OperateType    string
+	OperateTime    time.Time
+	OperateDetails string
+	Images         []string // media ids
+	Invisible      bool     // a merchant's message that the user does not see: in_platform_service was true
+}
+
+func (c *complaint) note(b *books, now time.Time, operator, operateType, details string, images ...string) {
+	c.history = append(c.history, HistoryEntry{
+		LogID:          fmt.Sprintf("300285320210322170000%09d", b.nextSerial()),
+		Operator:       operator,
+		OperateType:    operateType,
+		OperateTime:    now,
+		OperateDetails: details,
+		Images:         images,
+		Invisible:      operateType == operateResponse && c.served,
+	})
+}
+
+// Replies returns the merchant's messages (operate_type MERCHANT_RESPONSE) in a complaint, oldest first; nil
+// if there is no such complaint. WeChat Pay deduplicates none of them: a test of a client that promises to say
+// a thing once finds here how often it was said.
+func (s *Server) Replies(complaintID string) []HistoryEntry {
+	s.books.mu.Lock()
+	defer s.books.mu.Unlock()
+	var said []HistoryEntry
+	if c := s.books.complaints[complaintID]; c != nil {
+		for _, e := range c.history {
+			if e.OperateType == operateResponse {
+				said = append(said, e)
+			}
+		}
+	}
+	return said
+}
+
+// historyPage is GET …/negotiation-historys.
+type historyPage struct {
+	id            string
+	limit, offset int
+}
+
+const sourceHistory = "M:4012533439"
+
+// readHistory reads the query: limit 1–300, by default 100, offset from 0. Source: M:4012533439; the
+// defaults: WIKI:apiv3/apis/chapter10_2_12.shtml.
+func readHistory(q query, _ []byte, id string) (operation, *refusal) {
+	p := historyPage{id: id}
+	var no *refusal
+	if p.limit, no = q.number("limit", 100, 1, 300, sourceHistory); no != nil {
+		return nil, no
+	}
+	if p.offset, no = q.number("offset", 0, 0, maxOffset, sourceHistory); no != nil {
+		return nil, no
+	}
+	if no := readComplaint(q, id); no != nil {
+		return nil, no
+	}
+	return p, nil
+}
+
+// historyView is one page of the history. Source: M:4012533439, P:4012691802.
+type historyView struct {
+	Data       []entryView `json:"data"`
+	Limit      int         `json:"limit"`
+	Offset     int         `json:"offset"`
+	TotalCount *int        `json:"total_count,omitempty"`
+	NewField   newField    `json:"wxpaytest_new_field"`
+}
+
+type entryView struct {
+	LogID          string   `json:"log_id"`
+	Operator       string   `json:"operator"`
+	OperateTime    string   `json:"operate_time"`
+	OperateType    string   `json:"operate_type"`
+	OperateDetails string   `json:"operate_details,omitempty"`
+	ImageList      []string `json:"image_list,omitempty"`
+	NewField       newField `json:"wxpaytest_new_field"`
+}
+
+func (p historyPage) plan(b *books, x *exchange) (answer, func()) {
+	c, r := b.findComplaint(p.id, "", x)
+	if r != nil {
+		return no(r)
+	}
+	entries := slices.Clone(c.history)
+	if !b.options.HistoryOldestFirst {
+		slices.Reverse(entries)
+	}
+	v := historyView{Data: []entryView{}, Limit: p.limit, Offset: p.offset, TotalCount: totalCount(len(entries), p.offset), NewField: aNewField}
+	for _, e := range page(entries, p.offset, p.limit) {
+		v.Data = append(v.Data, viewEntry(e))
+	}
+	return answer{status: http.StatusOK, body: v}, nil
+}
+
+func viewEntry(e HistoryEntry) entryView {
+	return entryView{
+		LogID: e.LogID, Operator: e.Operator, OperateTime: stamp(e.OperateTime),
+		OperateType: e.OperateType, OperateDetails: e.OperateDetails, ImageList: e.Images, NewField: aNewField,
+	}
+}
