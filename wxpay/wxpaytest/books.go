@@ -24,6 +24,7 @@ type books struct {
 	complaints   map[string]*complaint   // by complaint_id
 	filed        []*complaint            // the same, oldest first
 	complained   map[string][]*complaint // by transaction_id
+	notifyURLs   map[string]string       // by mchid
 	serial       int64                   // makes identifiers
 }
 
@@ -37,6 +38,7 @@ func newBooks(o Options) *books {
 		purses:       map[string]int64{},
 		complaints:   map[string]*complaint{},
 		complained:   map[string][]*complaint{},
+		notifyURLs:   map[string]string{},
 	}
 }
 

@@ -20,6 +20,10 @@ const (
 	EndpointComplaintDetail      Endpoint = "ComplaintDetail"      // GET  …/complaints-v2/{complaint_id}
 	EndpointNegotiationHistory   Endpoint = "NegotiationHistory"   // GET  …/complaints-v2/{complaint_id}/negotiation-historys
 	EndpointComplaintList        Endpoint = "ComplaintList"        // GET  …/complaints-v2
+	EndpointNotifyURLCreate      Endpoint = "NotifyURLCreate"      // POST   /v3/merchant-service/complaint-notifications
+	EndpointNotifyURLQuery       Endpoint = "NotifyURLQuery"       // GET    …/complaint-notifications
+	EndpointNotifyURLUpdate      Endpoint = "NotifyURLUpdate"      // PUT    …/complaint-notifications
+	EndpointNotifyURLDelete      Endpoint = "NotifyURLDelete"      // DELETE …/complaint-notifications
 	EndpointCertificates         Endpoint = "Certificates"         // GET  /v3/certificates; in public-key mode: always 404
 	EndpointV2Refund             Endpoint = "V2Refund"             // POST /secapi/pay/refund; wants a client certificate
 	EndpointV2RefundQuery        Endpoint = "V2RefundQuery"        // POST /pay/refundquery
@@ -40,6 +44,7 @@ func routes(o Options) []route {
 	const (
 		refunds    = "/v3/refund/domestic/refunds"
 		complaints = "/v3/merchant-service/complaints-v2"
+		notifyURLs = "/v3/merchant-service/complaint-notifications"
 	)
 	return []route{
 		{EndpointRefundCreate, http.MethodPost, refunds, readRefundCreate},
@@ -50,6 +55,10 @@ func routes(o Options) []route {
 		{EndpointComplaintDetail, http.MethodGet, complaints + "/{}", readDetail},
 		{EndpointComplaintList, http.MethodGet, complaints, readComplaintList},
 		{EndpointNegotiationHistory, http.MethodGet, complaints + "/{}/negotiation-historys", readHistory},
+		{EndpointNotifyURLCreate, http.MethodPost, notifyURLs, readNotifyURL(http.MethodPost)},
+		{EndpointNotifyURLQuery, http.MethodGet, notifyURLs, readNotifyURL(http.MethodGet)},
+		{EndpointNotifyURLUpdate, http.MethodPut, notifyURLs, readNotifyURL(http.MethodPut)},
+		{EndpointNotifyURLDelete, http.MethodDelete, notifyURLs, readNotifyURL(http.MethodDelete)},
 		{EndpointCertificates, http.MethodGet, "/v3/certificates", readCertificates},
 	}
 }

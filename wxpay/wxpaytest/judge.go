@@ -41,9 +41,9 @@ func (s *Server) judge(x *exchange) (op operation, no *refusal) {
 	if badTarget != nil {
 		return nil, badTarget
 	}
-	if x.seen.Method == http.MethodGet && len(x.body) > 0 {
+	if (x.seen.Method == http.MethodGet || x.seen.Method == http.MethodDelete) && len(x.body) > 0 {
 		return nil, refuse(http.StatusBadRequest, "PARAM_ERROR", "参数错误").
-			because("a GET carries no body (M:4012365334)").asViolation()
+			because("a GET or DELETE carries no body (M:4012365334)").asViolation()
 	}
 	return route.read(q, x.body, id)
 }
