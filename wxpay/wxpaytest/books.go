@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// books are all that WeChat Pay knows: orders, refunds, purses, complaints. One mutex guards all of it;
+// books are all that WeChat Pay knows: orders, refunds, purses, complaints, pictures. One mutex guards all of it;
 // no rule holds it for more than microseconds, and signatures are made outside of it.
 type books struct {
 	options Options
@@ -24,8 +24,13 @@ type books struct {
 	complaints   map[string]*complaint   // by complaint_id
 	filed        []*complaint            // the same, oldest first
 	complained   map[string][]*complaint // by transaction_id
+	uploads      []MediaBook             // pictures, oldest first
+	media        map[mediaKey]string     // what may be named: the digest of the picture; "" = known by AddMedia
 	notifyURLs   map[string]string       // by mchid
 	serial       int64                   // makes identifiers
+	mediaIDs     int64                   // makes those of pictures
+
+	address func() string // of the primary host, for URLs in answers
 }
 
 func newBooks(o Options) *books {
@@ -38,6 +43,7 @@ func newBooks(o Options) *books {
 		purses:       map[string]int64{},
 		complaints:   map[string]*complaint{},
 		complained:   map[string][]*complaint{},
+		media:        map[mediaKey]string{},
 		notifyURLs:   map[string]string{},
 	}
 }
@@ -54,9 +60,9 @@ func stamp(t time.Time) string { return t.In(china).Format(time.RFC3339) }
 
 // CheckBooks says what must never be, whatever happened: an order with more refunded than paid, or more
 // than 50 refunds; a number with two refunds; a purse below zero; a complaint decided or completed twice
-// in one round, completed without a reply, told more than 20 messages in one turn, or the same words twice
-// in one turn. It joins all that it finds. What depends on what a client meant is not here: Replies and Overdue
-// are for that.
+// in one round, completed without a reply, told more than 20 messages in one turn, or the same words with the same
+// pictures twice in one turn, however often the pictures were uploaded. It joins all that it finds. What depends
+// on what a client meant is not here: Replies, MediaBooks and Overdue are for that.
 func (s *Server) CheckBooks() error {
 	b := s.books
 	b.mu.Lock()

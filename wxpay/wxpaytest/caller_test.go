@@ -68,6 +68,7 @@ func setup(t testing.TB, o ...wxpaytest.Options) *bench {
 	b.caller = newCaller(t, s, s.AddMerchant(wxpaytest.Merchant{MchID: mchid}), options.Now)
 	s.AddOrder(wxpaytest.Order{MchID: mchid, TransactionID: "4200000001", OutTradeNo: "T1", Total: 100})
 	s.AddComplaint(wxpaytest.Complaint{ID: "C1", MchID: mchid, Orders: []string{"4200000001"}, FastRefund: true})
+	s.AddMedia(mchid, "MediaId")
 	return b
 }
 
@@ -90,6 +91,7 @@ type call struct {
 	method, target, body    string
 	signedTarget            string // default target
 	signedBody              string // default body
+	signsNoBody             bool   // whatever body is
 	mchid, serial, nonce    string
 	at                      time.Time
 	key                     *rsa.PrivateKey
@@ -150,7 +152,11 @@ func (c *caller) request(q call) *http.Request {
 	if key == nil {
 		key = c.creds.PrivateKey
 	}
-	message := q.method + "\n" + or(q.signedTarget, q.target) + "\n" + timestamp + "\n" + n + "\n" + or(q.signedBody, q.body) + "\n"
+	signedBody := or(q.signedBody, q.body)
+	if q.signsNoBody {
+		signedBody = ""
+	}
+	message := q.method + "\n" + or(q.signedTarget, q.target) + "\n" + timestamp + "\n" + n + "\n" + signedBody + "\n"
 	digest := sha256.Sum256([]byte(message))
 	raw, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
 	if err != nil {

@@ -83,7 +83,10 @@ func TestKindsOfComplaints(t *testing.T) {
 		}
 		s.AddComplaint(c)
 	}
-	if _, known := s.ComplaintBook("C1"); known || len(fake.errors) != 4 {
+	s.AddMedia(mchid, "")
+	s.AddMedia("", "m")
+	s.AddMedia(mchid, "m", "m")
+	if _, known := s.ComplaintBook("C1"); known || len(fake.errors) != 7 {
 		t.Errorf("%q", fake.errors)
 	}
 	if s.PlatformServes("C1", true) == nil {

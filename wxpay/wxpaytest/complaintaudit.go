@@ -12,7 +12,7 @@ func (b *books) checkComplaints() error {
 	for _, c := range b.filed {
 		audit := complaintAudit{said: map[string]bool{}}
 		for _, e := range c.history {
-			if wrong := audit.read(e); wrong != "" {
+			if wrong := audit.read(b, c.mchID, e); wrong != "" {
 				found = append(found, fmt.Errorf("complaint %s: %s (log %s)", c.id, wrong, e.LogID))
 			}
 		}
@@ -28,7 +28,7 @@ type complaintAudit struct {
 }
 
 // read says what is wrong with the next entry; "" = nothing.
-func (a *complaintAudit) read(e HistoryEntry) (wrong string) {
+func (a *complaintAudit) read(b *books, mchID string, e HistoryEntry) (wrong string) {
 	switch e.OperateType {
 	case operateContinued:
 		*a = complaintAudit{said: map[string]bool{}}
@@ -38,7 +38,7 @@ func (a *complaintAudit) read(e HistoryEntry) (wrong string) {
 	case operateResponse:
 		a.replies++
 		a.turn++
-		text := e.OperateDetails + "\x00" + strings.Join(e.Images, "\x00")
+		text := e.OperateDetails + "\x00" + strings.Join(b.pictured(mchID, e.Images), "\x00")
 		switch {
 		case a.said[text]:
 			wrong = "the same reply twice in one turn"

@@ -14,6 +14,9 @@
 //
 //	if err := s.CheckBooks(); err != nil { … }            // what must never be
 //	if v := s.Violations(); len(v) > 0 { … }              // what no correct client sends
+//	if late := s.Overdue(); len(late) > 0 { … }           // complaints replied to or finished too late
+//	if said := s.Replies("C1"); len(said) != 1 { … }      // what the user was told
+//	if made := s.MediaBooks(m.MchID); len(made) != 1 { … } // pictures uploaded
 //	if s.PeakRate(m.MchID, []wxpaytest.Endpoint{wxpaytest.EndpointRefundCreate}, time.Second) > 150 { … }
 //
 // Programs use Start and Close instead of New. The package shares no code with the client that it
@@ -36,12 +39,21 @@
 // Each refusal names its rule and the rule's source in Request.Refusal.
 // Source marks: M:n = pay.weixin.qq.com/doc/v3/merchant/n, P:n = …/doc/v3/partner/n, V2M:n = …/doc/v2/merchant/n,
 // V2P:n = …/doc/v2/partner/n, WIKI:x = pay.weixin.qq.com/wiki/doc/x, COMM:id = the forum at
-// developers.weixin.qq.com/community, SKILLS = github.com/wechatpay-apiv3/wechatpay-skills; "facts" is the
-// project's digest of them.
+// developers.weixin.qq.com/community, SKILLS = github.com/wechatpay-apiv3/wechatpay-skills, GO =
+// github.com/wechatpay-apiv3/wechatpay-go; "facts" is the project's digest of them.
 //
 // A refusal is either something that an honest user can run into (an unknown order, too much money, a
-// number used before, a complaint decided before), or a violation: something that no correct client
+// number used before, a complaint decided before, an unknown picture), or a violation: something that no correct client
 // sends. Violations are listed by Server.Violations.
+//
+// # Complaints
+//
+// docket.go has the table of states: what reply, complete, APPROVE, REJECT and the money of refunds do in each.
+// UserContinues, UserReplies and PlatformServes are what others do. Each complaining of the user begins a Round,
+// which owes a reply and an end by deadlines that Overdue watches; nothing is refused because it is late.
+//
+// A picture is uploaded first (EndpointImageUpload) and named by its media id in replies and rejections. Unless
+// the books are open, only the merchant's own uploads may be named, and what AddMedia made known.
 //
 // # Faults
 //
@@ -90,6 +102,13 @@
 //     named must be valid: who names a void one there never hears of the new one.
 //   - JSON: no unknown or duplicate fields, no empty strings, exact integer literals; the query: no
 //     unknown or repeated parameters; everything percent-encoded that must be.
+//   - Uploads: a form of exactly the parts meta and file, each with no headers but Content-Disposition and
+//     Content-Type, nothing before or after, lines that end in CRLF; the file's own filename and type fit
+//     meta and the picture; the picture begins as its extension says; sha256 in lower case, at most 128 bytes
+//     of a filename that is no path. (2 MB are 2 MiB.)
+//   - A media id that this merchant has not uploaded is refused PARAM_ERROR (which code is not documented).
+//   - The list of complaints: at most 30 days, the first and the last counted. A second POST of a notification
+//     URL, and PUT or DELETE without one, are refused (not documented).
 //   - A decision carries the fields of its own action only (the vendor's own samples mix them and
 //     production takes them: AllowMixedDecision).
 //   - A refund submitted again within a minute is refused (AllowQuickRepeat turns that off), and a
@@ -106,9 +125,13 @@
 //
 // # Not simulated
 //
-//   - Image upload and download, notifications (the encrypted ones of v2 too), abnormal refunds, the list
-//     of complaints, immediate service, security/echo. Paths that do not exist here answer a signed 404
-//     NOT_FOUND and are a violation.
+//   - Image download: a merchant's own uploads cannot be downloaded (COMM:00020ca612c4503f2161b5cb76a400), and users'
+//     pictures there are none. Histories show a URL of each picture all the same.
+//   - Notifications (the encrypted ones of v2 too; the URL for complaints is kept, never called), abnormal
+//     refunds, immediate service, security/echo. Paths that do not exist here answer a signed 404 NOT_FOUND and
+//     are a violation.
+//   - Complaints: external links that are not enabled, satisfaction surveys, service orders, what the platform
+//     itself says or refunds, answers too large for a page.
 //   - Quotas: nothing is throttled unless the script says so. PeakRate counts.
 //   - v2: a nonce_str may come again (v2 knows no replay); INVALID_TRANSACTIONID (an unknown transaction_id
 //     is ORDERNOTEXIST, in a query REFUNDNOTEXIST), ORDER_NOT_READY, CERT_ERROR, SIGNERROR and the like as

@@ -78,6 +78,9 @@ func (d decision) plan(b *books, x *exchange) (answer, func()) {
 	case c.state == stateProcessed:
 		return no(stateRefusal("the complaint is processed"))
 	}
+	if r := b.checkMedia(x.merchant, "/reject_media_list", d.rejectMedia); r != nil {
+		return no(r)
+	}
 	return answer{status: http.StatusNoContent}, func() {
 		c.round().decided, c.round().approved = true, d.approve
 		if d.approve {
@@ -99,6 +102,9 @@ func (m response) plan(b *books, x *exchange) (answer, func()) {
 	case c.turn >= maxMessagesPerTurn, c.messages >= maxMessages:
 		return no(invalidRequest("当前投诉单已达单次回复上限，请等待用户回复",
 			"at most 20 messages until the user answers, 2000 in total (M:4016111664; code not documented)"))
+	}
+	if r := b.checkMedia(x.merchant, "/response_images", m.images); r != nil {
+		return no(r)
 	}
 	return answer{status: http.StatusNoContent}, func() {
 		c.complaintedMchID = m.complaintedMchID

@@ -20,6 +20,7 @@ const (
 	EndpointComplaintDetail      Endpoint = "ComplaintDetail"      // GET  …/complaints-v2/{complaint_id}
 	EndpointNegotiationHistory   Endpoint = "NegotiationHistory"   // GET  …/complaints-v2/{complaint_id}/negotiation-historys
 	EndpointComplaintList        Endpoint = "ComplaintList"        // GET  …/complaints-v2
+	EndpointImageUpload          Endpoint = "ImageUpload"          // POST /v3/merchant-service/images/upload; a form, not JSON
 	EndpointNotifyURLCreate      Endpoint = "NotifyURLCreate"      // POST   /v3/merchant-service/complaint-notifications
 	EndpointNotifyURLQuery       Endpoint = "NotifyURLQuery"       // GET    …/complaint-notifications
 	EndpointNotifyURLUpdate      Endpoint = "NotifyURLUpdate"      // PUT    …/complaint-notifications
@@ -30,13 +31,13 @@ const (
 )
 
 // A route is one row of the table: a method, a path with {} for the one variable part, and how the
-// request is read. read looks at the request only, never at the
-// books.
+// request is read: as JSON (or without a body), or as a form. Readers look at the request only, never at the books.
 type route struct {
 	endpoint Endpoint
 	method   string
 	path     string
 	read     func(q query, body []byte, id string) (operation, *refusal)
+	readForm func(q query, form *uploadForm) (operation, *refusal) // instead of read
 }
 
 // Source: facts section 4, each path with its page.
@@ -47,19 +48,20 @@ func routes(o Options) []route {
 		notifyURLs = "/v3/merchant-service/complaint-notifications"
 	)
 	return []route{
-		{EndpointRefundCreate, http.MethodPost, refunds, readRefundCreate},
-		{EndpointRefundQuery, http.MethodGet, refunds + "/{}", readRefundQuery},
-		{EndpointUpdateRefundProgress, http.MethodPost, complaints + "/{}/update-refund-progress", readDecision(o.AllowMixedDecision)},
-		{EndpointComplaintResponse, http.MethodPost, complaints + "/{}/response", readResponse},
-		{EndpointComplaintComplete, http.MethodPost, complaints + "/{}/complete", readComplete},
-		{EndpointComplaintDetail, http.MethodGet, complaints + "/{}", readDetail},
-		{EndpointComplaintList, http.MethodGet, complaints, readComplaintList},
-		{EndpointNegotiationHistory, http.MethodGet, complaints + "/{}/negotiation-historys", readHistory},
-		{EndpointNotifyURLCreate, http.MethodPost, notifyURLs, readNotifyURL(http.MethodPost)},
-		{EndpointNotifyURLQuery, http.MethodGet, notifyURLs, readNotifyURL(http.MethodGet)},
-		{EndpointNotifyURLUpdate, http.MethodPut, notifyURLs, readNotifyURL(http.MethodPut)},
-		{EndpointNotifyURLDelete, http.MethodDelete, notifyURLs, readNotifyURL(http.MethodDelete)},
-		{EndpointCertificates, http.MethodGet, "/v3/certificates", readCertificates},
+		{EndpointRefundCreate, http.MethodPost, refunds, readRefundCreate, nil},
+		{EndpointRefundQuery, http.MethodGet, refunds + "/{}", readRefundQuery, nil},
+		{EndpointUpdateRefundProgress, http.MethodPost, complaints + "/{}/update-refund-progress", readDecision(o.AllowMixedDecision), nil},
+		{EndpointComplaintResponse, http.MethodPost, complaints + "/{}/response", readResponse, nil},
+		{EndpointComplaintComplete, http.MethodPost, complaints + "/{}/complete", readComplete, nil},
+		{EndpointComplaintDetail, http.MethodGet, complaints + "/{}", readDetail, nil},
+		{EndpointComplaintList, http.MethodGet, complaints, readComplaintList, nil},
+		{EndpointNegotiationHistory, http.MethodGet, complaints + "/{}/negotiation-historys", readHistory, nil},
+		{EndpointImageUpload, http.MethodPost, uploadPath, nil, readUpload},
+		{EndpointNotifyURLCreate, http.MethodPost, notifyURLs, readNotifyURL(http.MethodPost), nil},
+		{EndpointNotifyURLQuery, http.MethodGet, notifyURLs, readNotifyURL(http.MethodGet), nil},
+		{EndpointNotifyURLUpdate, http.MethodPut, notifyURLs, readNotifyURL(http.MethodPut), nil},
+		{EndpointNotifyURLDelete, http.MethodDelete, notifyURLs, readNotifyURL(http.MethodDelete), nil},
+		{EndpointCertificates, http.MethodGet, "/v3/certificates", readCertificates, nil},
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 type Fault struct {
 	Endpoint Endpoint // "" = any
 	MchID    string   // the signer; "" = any
-	ID       string   // out_refund_no or complaint_id; "" = any
+	ID       string   // out_refund_no or complaint_id, of an upload the sha256 in its meta; "" = any
 
 	Skip  int // let this many matching requests pass (those that reach this fault), then
 	Times int // take this many; 0 = 1, below 0 = for ever

@@ -16,7 +16,7 @@ type Request struct {
 	Host     string    // "primary" or "backup"
 	Endpoint Endpoint  // "" = none of the known ones
 	MchID    string    // as claimed by the Authorization header, in v2 by mch_id
-	ID       string    // out_refund_no or complaint_id, if the request named one
+	ID       string    // out_refund_no or complaint_id, of an upload the sha256 in its meta, if the request named one
 	Method   string
 	URL      string // path and query, as on the wire
 	Header   http.Header

@@ -19,7 +19,7 @@ func (s *Server) judge(x *exchange) (op operation, no *refusal) {
 	if x.bodyError != nil {
 		// A client that was killed while it sent; nothing can be said of it, and it hears no answer.
 		return nil, refuse(http.StatusBadRequest, "INVALID_REQUEST", "请求不完整").
-			because("the body did not arrive whole, or is larger than a megabyte")
+			because("the body did not arrive whole, or is larger than a megabyte (an upload: four)")
 	}
 	if !x.overTLS {
 		return nil, refuse(http.StatusBadRequest, "INVALID_REQUEST", "请使用HTTPS").
@@ -29,13 +29,18 @@ func (s *Server) judge(x *exchange) (op operation, no *refusal) {
 	if route != nil {
 		x.seen.Endpoint, x.seen.ID = route.endpoint, id
 	}
-	if x.seen.Endpoint == EndpointRefundCreate {
+	switch {
+	case x.seen.Endpoint == EndpointRefundCreate:
 		x.seen.ID = peekID(x.body)
+	case route != nil && route.readForm != nil:
+		if x.form = takeApart(x.header, x.body); x.form != nil {
+			x.seen.ID = x.form.peekDigest()
+		}
 	}
 	if rule := s.authenticate(x); rule != "" {
 		return nil, refuse(http.StatusUnauthorized, "SIGN_ERROR", "签名错误").because(rule).asViolation()
 	}
-	if no := s.checkHeaders(x); no != nil {
+	if no := s.checkHeaders(x, route); no != nil {
 		return nil, no
 	}
 	if badTarget != nil {
@@ -44,6 +49,9 @@ func (s *Server) judge(x *exchange) (op operation, no *refusal) {
 	if (x.seen.Method == http.MethodGet || x.seen.Method == http.MethodDelete) && len(x.body) > 0 {
 		return nil, refuse(http.StatusBadRequest, "PARAM_ERROR", "参数错误").
 			because("a GET or DELETE carries no body (M:4012365334)").asViolation()
+	}
+	if route.readForm != nil {
+		return route.readForm(q, x.form)
 	}
 	return route.read(q, x.body, id)
 }
@@ -67,7 +75,10 @@ func (s *Server) authenticate(x *exchange) (rule string) {
 	if a.serialNo != m.serialNo {
 		return "serial_no is not that of the merchant's API certificate (M:4012365345, M:4012072670)"
 	}
-	if !a.verify(m.key, x.seen.Method, x.seen.URL, x.body) {
+	if !a.verify(m.key, x.seen.Method, x.seen.URL, x.signedBody()) {
+		if x.form != nil {
+			return "the signature does not fit method, URL, timestamp, nonce and the text of the part meta (M:4012365335)"
+		}
 		return "the signature does not fit method, URL, timestamp, nonce and body (M:4012365334)"
 	}
 	use, fresh := s.nonces.use(a, x.seen.Method)
@@ -79,8 +90,16 @@ func (s *Server) authenticate(x *exchange) (rule string) {
 	return ""
 }
 
+// signedBody is what the signature covers of the body: all of it, or of a form the part meta.
+func (x *exchange) signedBody() []byte {
+	if x.form != nil {
+		return x.form.signed()
+	}
+	return x.body
+}
+
 // checkHeaders looks at the headers besides Authorization. Source: facts section 1, headers on a request.
-func (s *Server) checkHeaders(x *exchange) *refusal {
+func (s *Server) checkHeaders(x *exchange, route *route) *refusal {
 	if x.header.Get("Accept") == "" || x.header.Get("User-Agent") == "" {
 		return refuse(http.StatusBadRequest, "INVALID_REQUEST", "Http头缺少Accept或User-Agent").
 			because("Accept and User-Agent are required (M:4016111664)").asViolation()
@@ -89,7 +108,11 @@ func (s *Server) checkHeaders(x *exchange) *refusal {
 		return refuse(http.StatusBadRequest, "INVALID_REQUEST", "Http头Accept错误").
 			because("Accept must be application/json (M:4012467251; stricter than production)").asViolation()
 	}
-	if len(x.body) > 0 && !isJSON(x.header.Get("Content-Type")) {
+	switch isForm := route != nil && route.readForm != nil; {
+	case isForm && x.form == nil:
+		return refuse(http.StatusBadRequest, "INVALID_REQUEST", "Http头Content-Type错误").
+			because("Content-Type must be multipart/form-data with a boundary (M:4012467250)").asViolation()
+	case !isForm && len(x.body) > 0 && !isJSON(x.header.Get("Content-Type")):
 		return refuse(http.StatusBadRequest, "INVALID_REQUEST", "Http头Content-Type错误").
 			because("Content-Type must be application/json where there is a body (M:4012467256)").asViolation()
 	}
@@ -127,7 +150,11 @@ func isJSON(contentType string) bool {
 
 // readAll reads the body to its end, which net/http needs to notice a client that leaves.
 func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	most := int64(maxBody)
+	if path, _, _ := strings.Cut(r.RequestURI, "?"); path == uploadPath {
+		most = maxUpload
+	}
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 }
 
 // peekID finds the number of a refund before the body is judged: for the record and the script only.

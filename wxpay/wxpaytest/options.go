@@ -35,7 +35,8 @@ type Options struct {
 	// and ::1, e.g. a container's name.
 	Hostnames []string
 
-	// KeepRequests bounds the record of requests; the oldest are forgotten first.
+	// KeepRequests bounds the record of requests, their bodies included (of uploads up to 4 MiB each); the oldest
+	// are forgotten first.
 	// 0 = 100,000; below 0 = none.
 	KeepRequests int
 

@@ -89,6 +89,7 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.books.address = s.URL
 	s.primary = &host{name: "primary", address: o.Listen, tls: config, handle: s.serve}
 	s.backup = &host{name: "backup", address: o.ListenBackup, tls: config, handle: s.serve}
 	if err := s.primary.start(); err != nil {
@@ -191,6 +192,7 @@ type exchange struct {
 	overTLS     bool
 	certificate *x509.Certificate // the client's; nil = none
 	body        []byte
+	form        *uploadForm // the body of an upload; nil = not a form
 	bodyError   error
 	seen        *Request
 	fault       *Fault
@@ -207,7 +209,7 @@ type exchange struct {
 
 func (x *exchange) violate(rule string) { x.violations = append(x.violations, rule) }
 
-// maxBody bounds a request; no call that exists here comes near it.
+// maxBody bounds a request, uploads excepted; no other call comes near it.
 const maxBody = 1 << 20
 
 func (s *Server) receive(host string, w http.ResponseWriter, r *http.Request) *exchange {

@@ -89,7 +89,7 @@ func saneNonce(s string) bool {
 // verify checks the signature over five lines, each ended by LF: method, the target as it was on the
 // wire, timestamp, nonce, the raw body. Source: M:4012365334.
 //
-// For an upload the last line will be the form part `meta` only (M:4012365335).
+// Of an upload the last line is the form part `meta` only (M:4012365335).
 func (a authorization) verify(key *rsa.PublicKey, method, target string, body []byte) bool {
 	signature, err := base64.StdEncoding.Strict().DecodeString(a.signature)
 	if err != nil {

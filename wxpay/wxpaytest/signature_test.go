@@ -71,6 +71,12 @@ func TestOfficialRequestSignatures(t *testing.T) {
 		if !a.verify(key, c.Method, c.URL, []byte(c.Body)) {
 			t.Errorf("%s (%s): refused", c.Name, c.Source)
 		}
+		if c.Name == "multipart_upload_meta_only" {
+			form := "--b\r\nContent-Disposition: form-data; name=\"meta\"\r\n\r\n" + c.Body + "\r\n--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--b--"
+			if f := takeApart(http.Header{"Content-Type": {"multipart/form-data; boundary=b"}}, []byte(form)); f == nil || f.flaw != "" || !a.verify(key, c.Method, c.URL, f.signed()) {
+				t.Errorf("%s (%s): as a form: refused: %+v", c.Name, c.Source, f)
+			}
+		}
 		if a.verify(key, c.Method, c.URL+"?", []byte(c.Body)) || a.verify(key, c.Method, c.URL, []byte(c.Body+"\n")) {
 			t.Errorf("%s: accepts another message", c.Name)
 		}
