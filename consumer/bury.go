@@ -135,14 +135,15 @@ const announceTries = 8
 
 // announce publishes the `failed` of a stored letter, unless it is there, and ends the delivery.
 func (l *lane) announce(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64) end {
-	if letter.Step == stepReply {
-		// The reply inside a decision was announced as started: it has ended too.
-		if err := l.announceAs(ctx, o, letter, sequence, messages.KindReply, letter.Key+replySuffix); err != nil {
-			return again("failure unrecorded", l.retry.Initial, err)
-		}
-		// Crash here: the decision's own `failed` is missing; the redelivery finds the letter and passes this step.
+	if err := l.endBegun(ctx, o, letter, sequence); err != nil {
+		return again("failure unrecorded", l.retry.Initial, err)
 	}
-	err := l.announceAs(ctx, o, letter, sequence, letter.Kind, letter.Key)
+	// Crash here: the letter's own `failed` is missing; the redelivery finds the letter and passes the above.
+	digest := ""
+	if o.cmd != nil && bearsKey(letter.Reason) {
+		digest = o.cmd.Digest()
+	}
+	err := l.announceAs(ctx, o, letter, sequence, letter.Kind, letter.Key, digest)
 	if errors.Is(err, errSucceededMeanwhile) {
 		// Another worker had the command too and was first with an end that is better. One command, one end: the letter goes.
 		// Crash before it is gone: the redelivery finds both again.
@@ -159,13 +160,32 @@ func (l *lane) announce(ctx context.Context, o *order, letter *messages.DeadLett
 		failure: failureOf(letter)}
 }
 
+// endBegun publishes the `failed` of what was announced as started and does not stand under the letter's own key: the reply
+// inside a decision, and a command that turned out to be malformed only after it had begun.
+func (l *lane) endBegun(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64) error {
+	if o.cmd == nil || o.malformed != nil {
+		return nil
+	}
+	if d, ok := o.cmd.(*messages.DecisionCommand); ok && letter.Step == stepReply && d.Reply != nil {
+		reply := d.ReplyStep()
+		if err := l.announceAs(ctx, o, letter, sequence, messages.KindReply, reply.Key(), reply.Digest()); err != nil {
+			return err
+		}
+	}
+	if letter.Reason != messages.ReasonMalformed {
+		return nil
+	}
+	e, err := l.ledger.read(ctx, l.mchid, letter.Kind, o.cmd.Key())
+	if err != nil || e.status() != messages.StatusStarted || e.digest != o.cmd.Digest() {
+		return err
+	}
+	return l.announceAs(ctx, o, letter, sequence, letter.Kind, o.cmd.Key(), o.cmd.Digest())
+}
+
 var errSucceededMeanwhile = errors.New("the command has succeeded meanwhile")
 
-func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64, kind messages.Kind, key string) error {
-	digest := ""
-	if o.cmd != nil && bearsKey(letter.Reason) {
-		digest = o.cmd.Digest()
-	}
+// announceAs publishes a `failed` of a stored letter under a key, whose record speaks of a command with that digest.
+func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64, kind messages.Kind, key, digest string) error {
 	var err error
 	for range announceTries {
 		var e *entry
@@ -176,11 +196,8 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 		case status == messages.StatusFailed && e.outcome.DeadLetter == sequence:
 			return nil
 		case status == "" || status == messages.StatusFailed:
-		case kind != letter.Kind: // a step's own digest differs from its decision's
-			if status.Final() {
-				return nil
-			}
-			digest = e.digest
+		case kind != letter.Kind && status.Final(): // a step that has ended better
+			return nil
 		case e.digest != digest: // the key is another command's by now: do not stand in its way
 			key = messages.SeqKey(o.sequence)
 			continue

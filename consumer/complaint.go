@@ -17,6 +17,8 @@ type Complaints interface {
 	CompleteComplaint(ctx context.Context, complaintID, complaintedMchID string) error
 	Complaint(ctx context.Context, complaintID string) (*wxpay.Complaint, error)
 	NegotiationHistory(ctx context.Context, complaintID string, limit, offset int) (*wxpay.NegotiationHistory, error)
+	// UploadImage makes a picture known to WeChat Pay; an empty filename will do.
+	UploadImage(ctx context.Context, filename string, image []byte) (mediaID string, err error)
 }
 
 // The steps of a decision, as dead letters name them.
@@ -24,9 +26,6 @@ const (
 	stepReply    = "reply"
 	stepDecision = "decision"
 )
-
-// replySuffix makes the key of the reply inside a decision.
-const replySuffix = ":reply"
 
 // step is one call that WeChat Pay does not deduplicate: announced as `started` before its first attempt, read back before
 // it is repeated.
@@ -47,7 +46,13 @@ func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
 	if wait := l.holding(""); wait > 0 {
 		return again("held", heldDelay(wait), nil)
 	}
-	s := l.stepOf(o.cmd)
+	s := l.stepOf(o, o.cmd)
+	if a := l.recallStep(s, e); e.status() != messages.StatusStarted {
+		// Not begun yet: now is the time to find out that a picture is missing.
+		if stop := l.upload(ctx, o, a); stop != nil {
+			return *stop
+		}
+	}
 	decision, sequence := o.cmd.(*messages.DecisionCommand)
 	if !sequence {
 		return l.carryStep(ctx, o, s, e, func(e *entry, a *attempts) end { return l.succeed(ctx, o, s, e, a) })
@@ -75,7 +80,7 @@ func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
 
 // replyStep carries out the reply inside a decision. It returns how the delivery ends if the decision must not go on.
 func (l *lane) replyStep(ctx context.Context, o *order, reply *messages.ReplyCommand) *end {
-	s := l.stepOf(reply)
+	s := l.stepOf(o, reply)
 	s.name = stepReply
 	e, err := l.ledger.read(ctx, l.mchid, s.kind, s.key)
 	if err != nil {
@@ -117,18 +122,7 @@ func (l *lane) carryStep(ctx context.Context, o *order, s step, e *entry, then f
 // Only the writer of a `started` sends before its time + ack_wait, and a delivery's budget ends well before that. So whoever
 // finds somebody else's waits until then, and announces anew before sending; the stream lets one of several win.
 func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *attempts, *end) {
-	now, key := l.clock.Now(), memoryKey(s.kind, s.key)
-	a := l.memory.recall(key)
-	if a == nil {
-		a = &attempts{}
-		if e.outcome != nil { // begun before, by somebody who may have called at any time since
-			a.last, a.open = e.outcome.At, true
-		}
-		if e.status() == messages.StatusStarted { // and not failed: then the tries are counted anew
-			a.writes, a.first = e.outcome.Attempts, e.firstAt
-		}
-		l.memory.keep(key, a)
-	}
+	now, a := l.clock.Now(), l.recallStep(s, e)
 	if e.status() == messages.StatusStarted {
 		if e.worker != l.ledger.worker { // whatever we remember, another may have called since
 			a.open, a.last = true, later(a.last, e.outcome.At)
@@ -156,6 +150,24 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 	return started, a, nil
 }
 
+// recallStep returns what is known of the attempts at a step: our own memory, else what the ledger says.
+func (l *lane) recallStep(s step, e *entry) *attempts {
+	key := memoryKey(s.kind, s.key)
+	a := l.memory.recall(key)
+	if a != nil {
+		return a
+	}
+	a = &attempts{}
+	if e.outcome != nil { // begun before, by somebody who may have called at any time since
+		a.last, a.open = e.outcome.At, true
+	}
+	if e.status() == messages.StatusStarted { // and not failed: then the tries are counted anew
+		a.writes, a.first = e.outcome.Attempts, e.firstAt
+	}
+	l.memory.keep(key, a)
+	return a
+}
+
 // attempt reads back if need be, makes the call, and calls then when it is proven that it took effect.
 func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) end {
 	if a.open {
@@ -173,6 +185,9 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	}
 	if a.ranOut(l.retry, l.clock.Now()) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, message: "tries ran out; the complaint does not show it", step: s.name, attempts: a})
+	}
+	if stop := l.upload(ctx, o, a); stop != nil { // begun before, and it did not happen
+		return *stop
 	}
 	if err := l.under(ctx, o, l.writes); err != nil {
 		return again("out of budget", 0, err)
@@ -274,19 +289,19 @@ func (l *lane) sendRefund(ctx context.Context, o *order, d *messages.DecisionCom
 	return nil
 }
 
-// stepOf is the call that a complaint command stands for.
-func (l *lane) stepOf(cmd messages.Command) step {
+// stepOf is the call that a complaint command stands for: the delivered one, or a step of it.
+func (l *lane) stepOf(o *order, cmd messages.Command) step {
 	s := step{kind: cmd.Kind(), key: cmd.Key(), digest: cmd.Digest()}
 	switch c := cmd.(type) {
 	case *messages.ReplyCommand:
 		s.write = func(ctx context.Context) error {
-			return l.complaints.RespondComplaint(ctx, c.ComplaintID, complaintResponse(&c.ReplyParams))
+			return l.complaints.RespondComplaint(ctx, c.ComplaintID, complaintResponse(o, &c.ReplyParams))
 		}
 		s.shows = func(state *complaintState) found { return state.replied(&c.ReplyParams) }
 	case *messages.DecisionCommand:
 		s.name = stepDecision
 		s.write = func(ctx context.Context) error {
-			return l.complaints.UpdateRefundProgress(ctx, c.ComplaintID, refundProgress(c))
+			return l.complaints.UpdateRefundProgress(ctx, c.ComplaintID, refundProgress(o, c))
 		}
 		s.shows = func(state *complaintState) found { return state.decided(c.Action) }
 	case *messages.CompleteCommand:
@@ -298,9 +313,9 @@ func (l *lane) stepOf(cmd messages.Command) step {
 	return s
 }
 
-func complaintResponse(r *messages.ReplyParams) *wxpay.ComplaintResponse {
+func complaintResponse(o *order, r *messages.ReplyParams) *wxpay.ComplaintResponse {
 	out := &wxpay.ComplaintResponse{
-		ComplaintedMchID: r.ComplaintedMchID, ResponseContent: r.ResponseContent, ResponseImages: r.ResponseImages,
+		ComplaintedMchID: r.ComplaintedMchID, ResponseContent: r.ResponseContent, ResponseImages: o.mediaIDs(r.ResponseImages),
 		JumpURL: r.JumpURL, JumpURLText: r.JumpURLText,
 	}
 	if m := r.MiniProgramJumpInfo; m != nil {
@@ -311,12 +326,12 @@ func complaintResponse(r *messages.ReplyParams) *wxpay.ComplaintResponse {
 
 // refundProgress carries the fields of the chosen action only.
 // Source: shared facts, section 4a: forum reports of refusals when both actions' fields are sent together.
-func refundProgress(c *messages.DecisionCommand) *wxpay.RefundProgress {
+func refundProgress(o *order, c *messages.DecisionCommand) *wxpay.RefundProgress {
 	p := &wxpay.RefundProgress{Action: string(c.Action), Remark: c.Remark}
 	if c.Action == messages.ActionApprove {
 		p.LaunchRefundDay = c.LaunchRefundDay
 	} else {
-		p.RejectReason, p.RejectMediaList = c.RejectReason, c.RejectMediaList
+		p.RejectReason, p.RejectMediaList = c.RejectReason, o.mediaIDs(c.RejectMediaList)
 	}
 	return p
 }

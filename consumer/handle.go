@@ -18,8 +18,9 @@ type order struct {
 	cmd       messages.Command         // nil if the message could not be decoded
 	malformed *messages.MalformedError // why it cannot be carried out, nil if it can
 	began     time.Time
-	followed  bool // whether this is a look at an accepted refund, not a command
-	wrote     bool // whether this delivery has made a writing call
+	followed  bool              // whether this is a look at an accepted refund, not a command
+	wrote     bool              // whether this delivery has made a writing call
+	media     map[string]string // media_ids of the pictures that the command names as objects, by their references
 }
 
 // end is how a delivery ends.

@@ -86,10 +86,13 @@ func (l *lane) readComplaint(ctx context.Context, o *order, firstAt time.Time) (
 	return state, nil
 }
 
-// replied looks for the reply's very text, dated after our first attempt.
+// replied looks for the reply's very text with as many pictures, dated after our first attempt. A history that shows no
+// pictures says nothing of them: a reply is rather taken for done than repeated.
 func (s *complaintState) replied(r *messages.ReplyParams) found {
 	for _, h := range s.history {
-		if h.OperateType == operateResponse && h.OperateDetails == r.ResponseContent && !operateTime(h).Before(s.since) {
+		pictures := len(h.ImageList)
+		if h.OperateType == operateResponse && h.OperateDetails == r.ResponseContent && !operateTime(h).Before(s.since) &&
+			(pictures == 0 || pictures == len(r.ResponseImages)) {
 			return foundSame
 		}
 	}

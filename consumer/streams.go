@@ -91,6 +91,14 @@ func (w Streams) configs() []jetstream.StreamConfig {
 			Storage:     jetstream.FileStorage, Replicas: w.Replicas,
 			AllowMsgSchedules: true, // no limit of any kind: the server would drop schedules silently
 		},
+		{
+			Name:        w.Subjects.MediaStream(),
+			Description: "internal: media_ids of pictures that were uploaded to WeChat Pay",
+			Subjects:    []string{w.Subjects.AllMedia()},
+			Retention:   jetstream.LimitsPolicy,
+			Storage:     jetstream.FileStorage, Replicas: w.Replicas,
+			MaxMsgsPerSubject: 1, AllowDirect: true,
+		},
 	}
 }
 

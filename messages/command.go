@@ -105,7 +105,8 @@ type ReplyParams struct {
 	ComplaintedMchID string `json:"complainted_mchid,omitempty"`
 	// ResponseContent is the message, 1–500 characters. Required.
 	ResponseContent string `json:"response_content,omitempty"`
-	// ResponseImages are media_ids of uploaded images: at most 4, each 1–512 bytes.
+	// ResponseImages are at most 4 pictures: media_ids of uploaded images, each 1–512 bytes, or references to objects that the
+	// worker uploads, obj://BUCKET/NAME (ParsePictureRef).
 	ResponseImages []string `json:"response_images,omitempty"`
 	// JumpURL is an absolute https URL of at most 512 bytes, only together with JumpURLText.
 	JumpURL string `json:"jump_url,omitempty"`
@@ -154,7 +155,7 @@ type DecisionCommand struct {
 	LaunchRefundDay *int64 `json:"launch_refund_day,omitempty"`
 	// RejectReason goes with REJECT, at most 200 characters.
 	RejectReason string `json:"reject_reason,omitempty"`
-	// RejectMediaList goes with REJECT: media_ids of uploaded images, at most 4, each 1–512 bytes.
+	// RejectMediaList goes with REJECT: at most 4 pictures, as in ResponseImages.
 	RejectMediaList []string `json:"reject_media_list,omitempty"`
 	// Remark is for WeChat Pay's service staff, at most 200 characters.
 	Remark string `json:"remark,omitempty"`

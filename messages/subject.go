@@ -33,6 +33,9 @@ func (s Subjects) DeadLettersStream() string { return s.stream("DEADLETTERS") }
 // SettlementsStream is internal: accepted refunds that are being followed to their end.
 func (s Subjects) SettlementsStream() string { return s.stream("SETTLEMENTS") }
 
+// MediaStream is the stream that remembers under which media_id a picture was uploaded. Internal.
+func (s Subjects) MediaStream() string { return s.stream("MEDIA") }
+
 func (s Subjects) stream(name string) string { return strings.ToUpper(s.Prefix) + "_" + name }
 
 // CommandPatterns lists the four command subjects with * for the merchant: exactly the subjects of the commands stream.
@@ -49,6 +52,12 @@ func (s Subjects) AllOutcomes() string { return s.Prefix + ".outcome.>" }
 
 // AllDeadLetters matches every dead letter.
 func (s Subjects) AllDeadLetters() string { return s.Prefix + ".deadletter.>" }
+
+// AllMedia matches everything in MediaStream.
+func (s Subjects) AllMedia() string { return s.Prefix + ".media.>" }
+
+// Media is where the media_id of a merchant's picture is remembered; sha256 is that of its content, in lower-case hex.
+func (s Subjects) Media(mchid, sha256 string) string { return join(s.Prefix, "media", mchid, sha256) }
 
 // Command is the subject of a merchant's commands of one kind. mchid is ValidMchID, or "*" for a pattern.
 func (s Subjects) Command(mchid string, k Kind) string {

@@ -68,7 +68,7 @@ func (c *DecisionCommand) Validate() error {
 		r.must(0 <= *d && *d <= maxLaunchRefundDay, "launch_refund_day", "an integer from 0 to 365")
 	}
 	r.text("reject_reason", c.RejectReason, 200)
-	r.mediaIDs("reject_media_list", c.RejectMediaList)
+	r.pictures("reject_media_list", c.RejectMediaList)
 	r.text("remark", c.Remark, 200)
 	if c.Reply != nil {
 		r.in("reply", func() { r.reply(c.Reply) })
@@ -165,7 +165,7 @@ func (r *rules) reply(p *ReplyParams) {
 	r.complaintedMchID(p.ComplaintedMchID)
 	r.must(p.ResponseContent != "", "response_content", "1 to 500 characters")
 	r.text("response_content", p.ResponseContent, 500)
-	r.mediaIDs("response_images", p.ResponseImages)
+	r.pictures("response_images", p.ResponseImages)
 	r.must(p.JumpURL != "" || p.JumpURLText == "", "jump_url", "it together with jump_url_text, or neither")
 	r.must(p.JumpURL == "" || p.JumpURLText != "", "jump_url_text", "it together with jump_url, or neither")
 	if p.JumpURL != "" {
@@ -197,14 +197,18 @@ func (r *rules) complaintedMchID(id string) {
 	r.must(len(id) <= 64 && all(id, isDigit), "complainted_mchid", "1 to 64 digits")
 }
 
-// mediaIDs checks a list of uploaded images.
+// pictures checks a list of pictures: media_ids, or references to objects.
 // Source: 商户上传反馈图片, https://pay.weixin.qq.com/doc/v3/merchant/4012467250 (media_id string(512)), read 2026-08
-func (r *rules) mediaIDs(field string, ids []string) {
-	r.must(len(ids) <= 4, field, "at most 4 entries")
-	for i, id := range ids {
+func (r *rules) pictures(field string, pictures []string) {
+	r.must(len(pictures) <= 4, field, "at most 4 entries")
+	for i, picture := range pictures {
 		at := field + "[" + strconv.Itoa(i) + "]"
-		r.must(0 < len(id) && len(id) <= 512, at, "1 to 512 bytes")
-		r.sendable(at, id)
+		if bucket, _, isRef := ParsePictureRef(picture); isRef {
+			r.must(bucket != "", at, "obj://BUCKET/NAME")
+			continue
+		}
+		r.must(0 < len(picture) && len(picture) <= 512, at, "a media_id of 1 to 512 bytes, or obj://BUCKET/NAME")
+		r.sendable(at, picture)
 	}
 }
 

@@ -65,7 +65,8 @@ func TestRules(t *testing.T) {
 		jumpURL    = "an absolute https URL of at most 512 bytes"
 		fourBytes  = "no characters of 4 bytes in UTF-8 (emoji, rare Han)"
 		controls   = "no control characters other than tab, LF and CR"
-		media      = "1 to 512 bytes"
+		media      = "a media_id of 1 to 512 bytes, or obj://BUCKET/NAME"
+		reference  = "obj://BUCKET/NAME"
 		positive   = "a positive integer, in fen"
 		digits32   = "1 to 32 digits"
 		digits64   = "1 to 64 digits"
@@ -151,6 +152,9 @@ func TestRules(t *testing.T) {
 		{"response_content without 4-byte characters", KindReply, "response_content", nil, quoted("secret 👍"), "", fourBytes},
 		{"response_content without control characters", KindReply, "response_content", quoted("a\r\n\tb"), quoted("secret\x1b[31m"), "", controls},
 		{"response_images entries", KindReply, "response_images", []string{`["a","b","c","d"]`}, []string{`["secret","b","c","d","e"]`}, "", "at most 4 entries"},
+		{"response_images reference", KindReply, "response_images", []string{`["obj://b-u_C/a/b c 图.png"]`, `["obj://` + repeat("b", 64) + `/` + repeat("n", 256) + `"]`},
+			[]string{`["obj://bucket"]`, `["obj://bucket/"]`, `["obj:///name"]`, `["obj://b.c/n"]`, `["obj://` + repeat("b", 65) + `/n"]`, `["obj://b/` + repeat("n", 257) + `"]`, `["obj://b/\u0001"]`},
+			"response_images[0]", reference},
 		{"response_images entry", KindReply, "response_images", nil, []string{`["a","b",""]`, `["a","b","` + repeat("m", 513) + `"]`}, "response_images[2]", media},
 		{"response_images sendable", KindReply, "response_images", nil, []string{`["secret😀"]`}, "response_images[0]", fourBytes},
 		{"jump_url length", KindReply, "jump_url", quoted("https://a/" + repeat("x", 502)), quoted("https://a/" + repeat("x", 503)), "", jumpURL},
@@ -230,7 +234,7 @@ func TestRuleOtherActionAccepted(t *testing.T) {
 	checkMalformed(t, err, "launch_refund_day", "an integer from 0 to 365")
 	mustDecode(t, KindDecision, `{"id":"D","complaint_id":"1","action":"APPROVE","reject_reason":"r","reject_media_list":["m"]}`)
 	_, err = DecodeCommand(KindDecision, "", nil, []byte(`{"id":"D","complaint_id":"1","action":"APPROVE","reject_media_list":[""]}`))
-	checkMalformed(t, err, "reject_media_list[0]", "1 to 512 bytes")
+	checkMalformed(t, err, "reject_media_list[0]", "a media_id of 1 to 512 bytes, or obj://BUCKET/NAME")
 }
 
 // TestRuleRejectWithoutReason: the contract requires complaint_id and action only.

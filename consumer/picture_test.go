@@ -1,0 +1,183 @@
+package consumer_test
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay/wxpaytest"
+)
+
+// picture is a small PNG, another one for each shade.
+func picture(shade uint8) []byte {
+	img := image.NewGray(image.Rect(0, 0, 4, 4))
+	img.SetGray(1, 1, color.Gray{Y: shade})
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// put stores objects in the bucket "pictures".
+func (b *bench) put(objects map[string][]byte) jetstream.ObjectStore {
+	b.t.Helper()
+	store := must(b.js.CreateOrUpdateObjectStore(b.t.Context(), jetstream.ObjectStoreConfig{Bucket: "pictures"}))
+	for name, content := range objects {
+		must(store.PutBytes(b.t.Context(), name, content))
+	}
+	return store
+}
+
+// replyWith is a reply with one picture.
+func replyWith(id, complaint, picture string) string {
+	return fmt.Sprintf(`{"id":%q,"complaint_id":%q,"complainted_mchid":"1900000001","response_content":"见图 %s","response_images":[%q]}`, id, complaint, id, picture)
+}
+
+// A picture that a command names as an object is uploaded once for each content and merchant, also over a restart of the worker
+// and under another name; the reply shows it.
+func TestAPictureIsUploadedOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.merchant("1900000002")
+	b.put(map[string][]byte{"bill.png": picture(1), "copy of bill.png": picture(1), "other.png": picture(2)})
+	w := b.start()
+	b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
+	b.publish(messages.KindReply, replyWith("P2", "C1", "obj://pictures/copy of bill.png"))
+	b.end(messages.KindReply, "P1")
+	b.end(messages.KindReply, "P2")
+	b.drainedCommands()
+	check(t, w.stop())
+	b.start()
+	b.publish(messages.KindReply, replyWith("P3", "C2", "obj://pictures/bill.png"))
+	b.publish(messages.KindDecision, `{"id":"D1","complaint_id":"C3","action":"REJECT","reject_reason":"见图",
+		"reject_media_list":["obj://pictures/other.png","obj://pictures/bill.png","MediaId"]}`)
+	b.publishFor("1900000002", messages.KindReply, replyWith("P4", "C4", "obj://pictures/bill.png"))
+	for _, id := range []string{"P3", "P4"} {
+		if e := b.end(messages.KindReply, id); e.Status != messages.StatusSucceeded {
+			t.Errorf("%s: %+v %+v", id, e.Outcome, e.Error)
+		}
+	}
+	b.end(messages.KindDecision, "D1")
+	b.settled()
+
+	uploads := map[string]int{}
+	media := map[string]string{}
+	for _, m := range []string{mchid, "1900000002"} {
+		for _, book := range b.sim.MediaBooks(m) {
+			uploads[m+" "+book.SHA256]++
+			media[book.MediaID] = book.SHA256
+		}
+	}
+	if len(uploads) != 3 {
+		t.Errorf("uploaded %v, want two pictures for one merchant and one for the other", uploads)
+	}
+	for what, n := range uploads {
+		if n != 1 {
+			t.Errorf("%s uploaded %d times", what, n)
+		}
+	}
+	rejection, _ := b.sim.ComplaintBook("C3")
+	for _, h := range rejection.History {
+		if h.OperateType == "MERCHANT_REFUSE_RERUND" && (len(h.Images) != 3 || media[h.Images[0]] == "" || media[h.Images[1]] == "" || h.Images[2] != "MediaId") {
+			t.Errorf("rejected with %v", h.Images)
+		}
+	}
+}
+
+// A picture that is missing or unfit makes its command malformed before anything of it happens; corrected and sent again, with
+// the same id, it goes through.
+func TestAnUnfitPictureIsMalformed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.put(map[string][]byte{
+		"text.png": []byte("not a picture"), "empty.png": {}, "huge.png": append(picture(1), make([]byte, 2<<20)...), "good.png": picture(1),
+	})
+	b.start()
+	for _, ref := range []string{"obj://pictures/none.png", "obj://nowhere/good.png", "obj://pictures/text.png", "obj://pictures/empty.png", "obj://pictures/huge.png"} {
+		body := func(ref string) string {
+			return fmt.Sprintf(`{"id":"D1","complaint_id":"C1","action":"REJECT","reject_reason":"no","reject_media_list":["obj://pictures/good.png"],
+				"reply":{"complainted_mchid":"1900000001","response_content":"见图","response_images":["obj://pictures/good.png",%q]}}`, ref)
+		}
+		seq := b.publish(messages.KindDecision, body(ref))
+		e := b.end(messages.KindDecision, messages.SeqKey(seq))
+		if e.Error == nil || e.Error.Reason != messages.ReasonMalformed || !bytes.Contains([]byte(e.Error.Message), []byte("reply.response_images[1]")) {
+			t.Errorf("%s: %+v %+v", ref, e.Outcome, e.Error)
+		}
+	}
+	b.drainedCommands()
+	if said := b.sim.RequestsTo(wxpaytest.EndpointComplaintResponse); len(said) != 0 {
+		t.Errorf("%d replies sent", len(said))
+	}
+	b.publish(messages.KindDecision, `{"id":"D1","complaint_id":"C1","action":"REJECT","reject_reason":"no","reject_media_list":["obj://pictures/good.png"]}`)
+	if e := b.end(messages.KindDecision, "D1"); e.Status != messages.StatusSucceeded {
+		t.Errorf("corrected: %+v %+v", e.Outcome, e.Error)
+	}
+	b.settled()
+}
+
+// A picture that goes away after the reply was begun: if the reply is there it has succeeded, else it cannot be sent any more,
+// and nothing is left that looks as if it were under way.
+func TestAPictureThatIsGoneLater(t *testing.T) {
+	t.Parallel()
+	for _, apply := range []bool{true, false} {
+		t.Run(fmt.Sprintf("replied=%v", apply), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			store := b.put(map[string][]byte{"bill.png": picture(1)})
+			arrived, hold := make(chan struct{}, 1), make(chan struct{})
+			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: apply, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
+			b.start()
+			seq := b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
+			<-arrived
+			check(t, store.Delete(t.Context(), "bill.png"))
+			close(hold)
+			if apply {
+				if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+					t.Errorf("%+v %+v", e.Outcome, e.Error)
+				}
+			} else {
+				for _, key := range []string{"P1", messages.SeqKey(seq)} {
+					if e := b.end(messages.KindReply, key); e.Error == nil || e.Error.Reason != messages.ReasonMalformed {
+						t.Errorf("%s: %+v %+v", key, e.Outcome, e.Error)
+					}
+				}
+			}
+			b.drainedCommands()
+			check(t, b.sim.CheckBooks())
+		})
+	}
+}
+
+// Whatever the answer to the upload, the reply goes out once, with its picture.
+func TestUploadsSurviveEveryAnswer(t *testing.T) {
+	t.Parallel()
+	for _, f := range hardships {
+		if f.ReturnFail {
+			continue
+		}
+		t.Run(f.Answer.String(), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.put(map[string][]byte{"bill.png": picture(1)})
+			f.Endpoint, f.Times = wxpaytest.EndpointImageUpload, 2
+			b.sim.Fault(f)
+			b.start()
+			b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
+			if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+				t.Errorf("%+v %+v", e.Outcome, e.Error)
+			}
+			b.settled()
+			book, _ := b.sim.ComplaintBook("C1")
+			if last := book.History[len(book.History)-1]; len(book.History) != 2 || len(last.Images) != 1 {
+				t.Errorf("history %+v", book.History)
+			}
+		})
+	}
+}
