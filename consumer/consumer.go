@@ -87,6 +87,7 @@ type shared struct {
 	// storeTimeout bounds one publish: long enough for a cluster to elect a leader, short enough to leave time in the lease
 	// to hand the command back.
 	storeTimeout time.Duration
+	suspects     *turns // one suspected command at a time in the whole process
 }
 
 // maxStoreTimeout is the bound where ack_wait leaves room for it.
@@ -103,6 +104,7 @@ func New(o Options) (*Consumer, error) {
 		ledger:      &ledger{nc: o.Conn, js: js, subjects: o.Subjects, worker: nuid.Next()},
 		concurrency: o.Concurrency, ackWait: o.AckWait, pinnedTTL: o.PinnedTTL, retry: o.Retry, settlement: o.Settlement,
 		storeTimeout: min(maxStoreTimeout, o.Clock.Wall(o.AckWait/2)),
+		suspects:     &turns{tail: map[string]chan struct{}{}},
 	}}
 	for _, m := range o.Merchants {
 		c.lanes = append(c.lanes, newLane(c.shared, m, familyRefund), newLane(c.shared, m, familyComplaint))

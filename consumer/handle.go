@@ -18,6 +18,7 @@ type order struct {
 	cmd       messages.Command         // nil if the message could not be decoded
 	malformed *messages.MalformedError // why it cannot be carried out, nil if it can
 	began     time.Time
+	suspect   bool              // whether it may have killed those who handled it before
 	followed  bool              // whether this is a look at an accepted refund, not a command
 	wrote     bool              // whether this delivery has made a writing call
 	media     map[string]string // media_ids of the pictures that the command names as objects, by their references
@@ -123,6 +124,9 @@ func (l *lane) finish(o *order, e end) {
 	}
 	if !e.again && o.about != "" {
 		l.line.leave(o.about, o.sequence)
+	}
+	if !o.followed {
+		l.suspicion.note(o, e)
 	}
 	l.logEnd(o, e, errors.Join(e.err, err))
 }

@@ -149,8 +149,10 @@ func (l *lane) probing() bool {
 	return l.hold.reason != ""
 }
 
-// adopt takes over a hold that is on the lane's consumer already, by another worker or before a restart.
+// adopt takes over what is on the lane's consumer already, by another worker or before a restart.
 func (l *lane) adopt(info *jetstream.ConsumerInfo) {
+	l.suspicion.adopt(info.Config.Metadata)
+	defer l.nudge()
 	reason := info.Config.Metadata[holdMetadata]
 	l.hold.mu.Lock()
 	defer l.hold.mu.Unlock()
@@ -187,6 +189,26 @@ func (l *lane) tendHold(ctx context.Context, open bool) {
 // tell writes the hold, or its end, to the lane's consumer. Crash between pause and reason: the lane is paused as if by a
 // person, and is not probed but served in full when that ends.
 func (l *lane) tell(ctx context.Context, reason string, until time.Time) error {
+	if reason != "" {
+		paused := time.Now().Add(l.clock.Wall(until.Sub(l.clock.Now())))
+		if _, err := l.js.PauseConsumer(ctx, l.stream, l.name, paused); err != nil {
+			return fmt.Errorf("pause lane %s: %w", l.name, err)
+		}
+	}
+	return l.annotate(ctx, func(metadata map[string]string) {
+		delete(metadata, holdMetadata)
+		if reason != "" {
+			metadata[holdMetadata] = reason
+		}
+	})
+}
+
+// annotate changes the metadata of the lane's consumer, which is all that workers tell each other of a lane.
+func (l *lane) annotate(ctx context.Context, change func(metadata map[string]string)) error {
+	ctx, cancel := context.WithTimeout(ctx, l.storeTimeout)
+	defer cancel()
+	l.notes.Lock()
+	defer l.notes.Unlock()
 	have, err := l.js.Consumer(ctx, l.stream, l.name)
 	if err != nil {
 		return fmt.Errorf("read lane %s: %w", l.name, err)
@@ -194,14 +216,7 @@ func (l *lane) tell(ctx context.Context, reason string, until time.Time) error {
 	config := l.config()
 	config.Metadata = map[string]string{}
 	maps.Copy(config.Metadata, have.CachedInfo().Config.Metadata)
-	delete(config.Metadata, holdMetadata)
-	if reason != "" {
-		config.Metadata[holdMetadata] = reason
-		paused := time.Now().Add(l.clock.Wall(until.Sub(l.clock.Now())))
-		if _, err := l.js.PauseConsumer(ctx, l.stream, l.name, paused); err != nil {
-			return fmt.Errorf("pause lane %s: %w", l.name, err)
-		}
-	}
+	change(config.Metadata)
 	if _, err := l.js.UpdateConsumer(ctx, l.stream, config); err != nil {
 		return fmt.Errorf("update lane %s: %w", l.name, err)
 	}

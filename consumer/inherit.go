@@ -142,7 +142,7 @@ func (l *lane) wary() bool {
 	}
 }
 
-// delivered reads up to where the lane's commands have been delivered to anybody.
+// delivered reads up to where the lane's commands have been delivered to anybody, and what is noted on its consumer.
 func (l *lane) delivered(ctx context.Context) (uint64, error) {
 	have, err := l.js.Consumer(ctx, l.stream, l.name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -151,5 +151,6 @@ func (l *lane) delivered(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read lane %s: %w", l.name, err)
 	}
+	l.adopt(have.CachedInfo())
 	return have.CachedInfo().Delivered.Stream, nil
 }

@@ -42,16 +42,19 @@ type lane struct {
 	memory memory
 	turns  turns
 	line   line
+	notes  sync.Mutex // one change of the consumer's metadata at a time
+
+	suspicion suspicion
 	// sure is the newest command that may have been delivered before without our knowing: a later one with delivery count 1
 	// is provably delivered for the first time. All bits set: nothing is sure.
 	sure   atomic.Uint64
 	epoch  sync.Mutex // guards epochs, and sure against being raised for an epoch that is over, and legacy
 	epochs uint64
 	legacy *inheritance // what the lane's former holder left; nothing begins before it has been read
-	// suspects is how many more commands that are not sure are asked about before they are carried out: a server that was
+	// unasked is how many more commands that are not sure are asked about before they are carried out: a server that was
 	// killed may have forgotten whom it gave them to, and no more than this were in flight.
-	suspects atomic.Int64
-	pin      string // by which we had the lane when it was last in doubt; the queue's goroutine's
+	unasked atomic.Int64
+	pin     string // by which we had the lane when it was last in doubt; the queue's goroutine's
 }
 
 const nothingSure = ^uint64(0)
@@ -67,6 +70,8 @@ func newLane(s *shared, m Merchant, f family) *lane {
 		memory: memory{by: map[string]*attempts{}},
 		turns:  turns{tail: map[string]chan struct{}{}},
 		line:   line{by: map[string][]place{}},
+
+		suspicion: suspicion{answered: map[uint64]bool{}, deaths: map[uint64]int{}},
 	}
 	q := m.Quota
 	if f == familyComplaint {
@@ -123,8 +128,17 @@ func (l *lane) under(ctx context.Context, o *order, p *pace) error {
 //
 // Deliveries of one refund number, or of one complaint, take turns as they arrived, and let older commands about it go first.
 func (l *lane) order(d *delivery) func(context.Context) {
+	if l.suspicion.suspected(d) {
+		return func(work context.Context) { l.handleSuspect(work, d) }
+	}
 	o := &order{delivery: d, subject: d.msg.Subject, began: l.clock.Now()}
 	_, o.kind, _ = l.subjects.ParseCommand(d.msg.Subject) // one of the lane's: the stream takes no others
+	ready, done := l.join(o)
+	return func(work context.Context) { l.handle(work, o, ready, done) }
+}
+
+// join decodes the command and puts it in line.
+func (l *lane) join(o *order) (ready <-chan struct{}, done func()) {
 	o.cmd, o.malformed = l.decode(o.kind, o.msg.Header, o.msg.Data)
 	turn := messages.SeqKey(o.sequence)
 	if o.malformed == nil {
@@ -132,8 +146,7 @@ func (l *lane) order(d *delivery) func(context.Context) {
 		l.line.join(o.about, o.sequence, time.Time{})
 		turn = o.about
 	}
-	ready, done := l.turns.take(turn)
-	return func(work context.Context) { l.handle(work, o, ready, done) }
+	return l.turns.take(turn)
 }
 
 // decode decodes and validates the command. A decoder that panics makes a malformed command, not a dead worker.
@@ -192,13 +205,14 @@ func (l *lane) doubt(ctx context.Context) {
 		l.pin = l.pull.pin
 		l.memory.clear()
 		l.line.clear()
+		l.suspicion.clear()
 		l.takeOver(ctx, l.delivered)
 	}
 	l.epoch.Lock()
 	l.epochs++
 	epoch := l.epochs
 	l.sure.Store(nothingSure)
-	l.suspects.Store(int64(l.concurrency))
+	l.unasked.Store(int64(l.concurrency))
 	l.epoch.Unlock()
 	for _, p := range []*pace{l.writes, l.reads} {
 		p.restart() // whoever had the lane may have used its quota up
@@ -218,7 +232,7 @@ func (l *lane) doubt(ctx context.Context) {
 	}()
 }
 
-// suspect reports whether a delivery that counts as the first should be asked about all the same.
-func (l *lane) suspect(o *order) bool {
-	return o.sequence <= l.sure.Load() && l.suspects.Add(-1) >= 0
+// forgotten reports whether a delivery that counts as the first should be asked about all the same.
+func (l *lane) forgotten(o *order) bool {
+	return o.sequence <= l.sure.Load() && l.unasked.Add(-1) >= 0
 }

@@ -28,7 +28,7 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 		case o.delivered > 1, failed && mayHaveHappened(e.outcome.Error):
 			// Somebody may have called a moment ago, and died since. Nothing is known of it: ask, and wait before repeating.
 			a.open, a.last = true, l.clock.Now()
-		case failed, l.suspect(o):
+		case failed, l.forgotten(o):
 			a.open = true // no attempt is known of: asking once is enough
 		}
 		l.memory.keep(key, a)
@@ -98,6 +98,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	}
 	before := *a
 	a.wrote(l.clock.Now(), true)
+	o.wrote = true
 	created, err := l.refunds.CreateRefund(ctx, refundRequest(cmd))
 	// Crash here: the refund may exist, no outcome says so. The redelivery asks by the same out_refund_no.
 	verdict := Classify(callRefund, err)
