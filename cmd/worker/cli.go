@@ -28,6 +28,7 @@ type cli struct {
 	Dev      devCmd      `cmd:"" help:"NATS, a WeChat Pay simulator and the worker in one process; needs no configuration."`
 	Send     sendCmd     `cmd:"" help:"Publish commands."`
 	Watch    watchCmd    `cmd:"" help:"Follow outcomes."`
+	Show     showCmd     `cmd:"" help:"What WeChat Pay says now of a complaint or a refund."`
 	Simulate simulateCmd `cmd:"" help:"Only the WeChat Pay simulator."`
 	Version  versionCmd  `cmd:"" help:"Print versions."`
 }

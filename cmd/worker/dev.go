@@ -100,9 +100,14 @@ func startDev(a *app, listen string, mchids []string) (s *devStack, err error) {
 	}
 	config.WechatPay.Hosts = []string{s.sim.URL(), s.sim.BackupURL()}
 	config.Settlement.First = time.Second
-	keys := simulated(s.sim, mchids)
-	merchants, err := newMerchants(config, keys, s.sim.CertPool(), log)
+	all := addMerchants(s.sim, mchids)
+	merchants, err := newMerchants(config, simulated(all), s.sim.CertPool(), log)
 	if err != nil {
+		return s, err
+	}
+	// For the commands that need a merchant's keys; it goes with the store.
+	written := simulateCmd{ConfigOut: s.configFile()}
+	if err = written.writeConfigOf(s.sim, all, fmt.Sprintf("nats: {url: %q}\n", s.server.URL())); err != nil {
 		return s, err
 	}
 	s.worker, err = newWorker(a.ctx, s.server.nc, config, merchants.all, log)
@@ -122,12 +127,14 @@ func (s *devStack) Close() {
 	}
 }
 
-// simulated makes merchants known to the simulator.
-func simulated(sim *wxpaytest.Server, mchids []string) (all []credentials) {
-	for _, mchid := range mchids {
-		c := sim.AddMerchant(wxpaytest.Merchant{MchID: mchid})
+// configFile is a configuration for other commands, as long as this one runs.
+func (s *devStack) configFile() string { return filepath.Join(s.dir, "worker.yaml") }
+
+// simulated are the credentials of the simulator's merchants, as those of a configuration are read.
+func simulated(merchants []*wxpaytest.Credentials) (all []credentials) {
+	for _, c := range merchants {
 		all = append(all, credentials{
-			mchID: mchid, serialNo: c.SerialNo, signer: c.PrivateKey,
+			mchID: c.MchID, serialNo: c.SerialNo, signer: c.PrivateKey,
 			publicKeyID: c.PublicKeyID, publicKeys: map[string]*rsa.PublicKey{c.PublicKeyID: c.PublicKey},
 		})
 	}
@@ -137,7 +144,8 @@ func simulated(sim *wxpaytest.Server, mchids []string) (all []credentials) {
 // welcome says what runs, and what to try next.
 func (s *devStack) welcome(mchid string) string {
 	url, self := s.server.URL(), selfCommand()
-	return strings.NewReplacer("URL", url, "WORKER", self, "MCHID", mchid, "SIM1", s.sim.URL(), "SIM2", s.sim.BackupURL()).Replace(
+	return strings.NewReplacer("URL", url, "WORKER", self, "MCHID", mchid, "SIM1", s.sim.URL(), "SIM2", s.sim.BackupURL(),
+		"CONFIG", s.configFile()).Replace(
 		`NATS, a WeChat Pay simulator and the worker, all in this process. Nothing is kept when it ends.
 
   NATS        URL
@@ -147,6 +155,7 @@ Try next, in another terminal:
 
   WORKER send refund --nats URL --mchid MCHID --out-refund-no try-1 --out-trade-no order-1 --refund 100 --total 100 --wait
   WORKER send reply --nats URL --mchid MCHID --complaint-id 200000020261121000000000001 --complainted-mchid MCHID --content 您好 --wait
+  WORKER show complaint --config CONFIG --mchid MCHID 200000020261121000000000001
   WORKER watch --nats URL --since 1h
   nats --server URL pub wxpay.command.MCHID.refund '{"out_refund_no":"try-2","out_trade_no":"order-2","amount":{"refund":1,"total":100}}'
 

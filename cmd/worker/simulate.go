@@ -78,10 +78,23 @@ func nextFree(listen string) (string, error) {
 
 // writeConfig gives each merchant new credentials and writes them down, if there is a place for them.
 func (s *simulateCmd) writeConfig(sim *wxpaytest.Server) error {
+	return s.writeConfigOf(sim, addMerchants(sim, s.MchID), "")
+}
+
+// addMerchants makes merchants known to the simulator.
+func addMerchants(sim *wxpaytest.Server, mchids []string) (all []*wxpaytest.Credentials) {
+	for _, mchid := range mchids {
+		all = append(all, sim.AddMerchant(wxpaytest.Merchant{MchID: mchid}))
+	}
+	return all
+}
+
+// writeConfigOf writes down what the merchants have, if there is a place for it. more goes into the configuration.
+func (s *simulateCmd) writeConfigOf(sim *wxpaytest.Server, all []*wxpaytest.Credentials, more string) error {
 	files := map[string][]byte{"simulator_ca.pem": sim.CAPEM()}
 	var merchants strings.Builder
-	for _, mchid := range s.MchID {
-		c := sim.AddMerchant(wxpaytest.Merchant{MchID: mchid})
+	for _, c := range all {
+		mchid := c.MchID
 		files[mchid+"_key.pem"] = c.PrivateKeyPEM()
 		files[mchid+"_cert.pem"] = c.CertificatePEM
 		files[mchid+"_wxp_pub.pem"] = c.PublicKeyPEM()
@@ -91,8 +104,8 @@ func (s *simulateCmd) writeConfig(sim *wxpaytest.Server) error {
 	if s.ConfigOut == "" {
 		return nil
 	}
-	config := fmt.Sprintf("# Written by worker simulate: its merchants, its hosts, its CA. All keys are the simulator's own.\n"+
-		"wechatpay:\n  hosts: [%q, %q]\n  ca_file: simulator_ca.pem\nsettlement: {first: 1s} # it settles at the first look\nmerchants:\n%s", s.reachable(sim.URL()), s.reachable(sim.BackupURL()), merchants.String())
+	config := fmt.Sprintf("# Written for the WeChat Pay simulator: its merchants, its hosts, its CA. All keys are the simulator's own.\n"+
+		"wechatpay:\n  hosts: [%q, %q]\n  ca_file: simulator_ca.pem\nsettlement: {first: 1s} # it settles at the first look\nmerchants:\n%s%s", s.reachable(sim.URL()), s.reachable(sim.BackupURL()), merchants.String(), more)
 	return s.write(files, []byte(config))
 }
 
