@@ -59,6 +59,10 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		kong.Description("Moves complaint and refund commands between NATS JetStream and WeChat Pay."),
 		kong.Writers(stdout, stderr),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "reply", Title: "A reply inside, which is sent first:"},
+			{Key: "refund", Title: "A refund inside, with --approve, which is sent once the approval is proven:"},
+		}),
 		kong.Exit(func(code int) { exit = code }),
 	)
 	if err != nil {

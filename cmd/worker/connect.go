@@ -64,6 +64,11 @@ func (a *app) connect() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.connectAs(c)
+}
+
+// connectAs is connect for a command that has read its configuration already.
+func (a *app) connectAs(c *Config) (*client, error) {
 	options, err := dialOptions(c, quiet(a.err))
 	if err != nil {
 		return nil, err

@@ -24,30 +24,44 @@ type sendCmd struct {
 	output
 }
 
-// send validates everything, publishes, and waits if asked to. fromFlags is nil if none of the kind's flags were given.
-func (s *sendCmd) send(a *app, kind messages.Kind, fromFlags messages.Command) error {
+// send validates everything, puts pictures where workers find them, publishes, and waits if asked to.
+func (s *sendCmd) send(a *app, kind messages.Kind, flags commandFlags) error {
 	if s.Timeout < 0 || s.Timeout > 0 && !s.Wait {
 		return usageError("--timeout: expected a positive duration, together with --wait")
+	}
+	config, err := loadConfig(a.config, a.nats)
+	if err != nil {
+		return err
+	}
+	pictures := &pictures{bucket: config.picturesBucket()}
+	fromFlags, err := flags.command(pictures)
+	if err != nil {
+		return err
 	}
 	batch, err := s.commands(a, kind, fromFlags)
 	if err != nil {
 		return err
 	}
-	c, err := a.connect()
+	c, err := a.connectAs(config)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	j := &sending{client: c, printer: printer{a.out, s.json()}, app: a, all: len(batch)}
-	if !s.Wait {
-		j.publish(batch)
-		return j.result()
+	var since uint64
+	if s.Wait {
+		if since, err = c.lastOutcome(a.ctx); err != nil {
+			return err
+		}
 	}
-	since, err := c.lastOutcome(a.ctx)
-	if err != nil {
-		return err
+	// A picture without a command does no harm and is gone after a while; a command without its picture fails.
+	if err := pictures.put(a.ctx, c); err != nil {
+		return fmt.Errorf("nothing was sent: %w", err)
 	}
 	j.publish(batch)
+	if !s.Wait {
+		return j.result()
+	}
 	return errors.Join(j.wait(since, s.Timeout), j.result())
 }
 

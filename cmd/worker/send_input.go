@@ -16,6 +16,7 @@ import (
 )
 
 // commands reads and validates everything that is to be sent. If anything is invalid, nothing is: the error lists it all.
+// fromFlags is nil if none of the kind's flags were given.
 func (s *sendCmd) commands(a *app, kind messages.Kind, fromFlags messages.Command) ([]*command, error) {
 	if s.MchID != "" && !messages.ValidMchID(s.MchID) {
 		return nil, usageError("--mchid: expected 1 to 32 digits")

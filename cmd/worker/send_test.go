@@ -41,7 +41,13 @@ func (i *installation) waiting(t *testing.T) uint64 {
 func TestSendValidates(t *testing.T) {
 	good := aRefund("R1")
 	bad := `{"out_refund_no":"R1","out_trade_no":"T","amount":{"refund":2,"total":1}}`
-	file := writeFile(t, filepath.Join(t.TempDir(), "commands.jsonl"), good+"\n\n"+bad+"\n"+good[:20]+"\n")
+	dir := t.TempDir()
+	file := writeFile(t, filepath.Join(dir, "commands.jsonl"), good+"\n\n"+bad+"\n"+good[:20]+"\n")
+	png := writeFile(t, filepath.Join(dir, "bill.png"), aPNG)
+	gif := writeFile(t, filepath.Join(dir, "gif.png"), "GIF89a")
+	big := writeFile(t, filepath.Join(dir, "big.jpg"), "\xff\xd8\xff"+strings.Repeat("x", 2<<20-2))
+	reply := []string{"reply", "--mchid", "1", "--complaint", "c", "--complainted-mchid", "1", "--text", "x"}
+	with := func(args []string, more ...string) []string { return append(args[:len(args):len(args)], more...) }
 	for _, tt := range []struct {
 		name, stdin string
 		args        []string
@@ -64,10 +70,35 @@ func TestSendValidates(t *testing.T) {
 		{"two actions", "", []string{"decision", "--mchid", "1", "--complaint-id", "c", "--approve", "--reject", "no"}, []string{"--approve and --reject can't be used together"}},
 		{"reply", "", []string{"reply", "--mchid", "1", "--complaint-id", "c", "--complainted-mchid", "1"}, []string{"response_content: expected 1 to 500 characters"}},
 		{"complete", "", []string{"complete", "--mchid", "1", "--complaint-id", "c"}, []string{"complainted_mchid: expected 1 to 64 digits"}},
+		{"a picture of another kind", "", with(reply, "--picture", png, "--picture", gif), []string{"--picture " + gif + ": expected a JPG, BMP or PNG"}},
+		{"a picture too large", "", with(reply, "--picture", big), []string{"--picture " + big + ": expected at most 2097152 bytes (2 MiB)"}},
+		{"no such picture", "", with(reply, "--picture", png+"x"), []string{"--picture " + png + "x: expected a file, or obj://BUCKET/NAME", "no such file"}},
+		{"a folder", "", with(reply, "--picture", dir), []string{"--picture " + dir + ": expected a readable file: is a directory"}},
+		{"all pictures", "", with(reply, "--picture", gif, "--picture", big), []string{gif + ": expected a JPG", big + ": expected at most"}},
+		{"a good reference after a bad file", "", with(reply, "--picture", gif, "--picture", "obj://b/n", "--picture", png), []string{gif + ": expected a JPG"}},
+		{"a media id as a picture", "", with(reply, "--picture", "file752398_7983424"), []string{"(a media id goes by its own flag)"}},
+		{"no bucket", "", with(reply, "--picture", "obj:///a.png"), []string{"--picture obj:///a.png: expected obj://BUCKET/NAME"}},
+		{"no name", "", with(reply, "--picture", "obj://b/"), []string{"expected obj://BUCKET/NAME"}},
+		{"neither", "", with(reply, "--picture", "obj://b"), []string{"expected obj://BUCKET/NAME"}},
+		{"a bucket of other characters", "", with(reply, "--picture", "obj://b.c/a.png"), []string{"expected obj://BUCKET/NAME"}},
+		{"a long bucket", "", with(reply, "--picture", "obj://"+strings.Repeat("b", 65)+"/a.png"), []string{"expected obj://BUCKET/NAME"}},
+		{"a long name", "", with(reply, "--picture", "obj://b/"+strings.Repeat("n", 257)), []string{"expected obj://BUCKET/NAME"}},
+		{"a control character", "", with(reply, "--picture", "obj://b/a\x1b[2J"), []string{"--picture obj://b/a\ufffd[2J: expected obj://BUCKET/NAME"}},
+		{"five pictures", "", with(reply, "--picture", png, "--picture", png, "--picture", "obj://b/n", "--media-id", "1", "--image", "2"), []string{"response_images: expected at most 4 entries"}},
+		{"a picture and a file", "", []string{"reply", "--mchid", "1", "--picture", png, "-f", file}, []string{"--file: expected either a file or the flags of a reply, not both"}},
+		{"a picture that nobody would see", "", []string{"decision", "--mchid", "1", "--complaint-id", "c", "--approve", "--picture", png}, []string{"--picture, --media-id: expected with --reject"}},
+		{"a media id that nobody would see", "", []string{"decision", "--mchid", "1", "--complaint-id", "c", "--approve", "--reject-media", "1"}, []string{"--picture, --media-id: expected with --reject"}},
+		{"a reply inside", "", []string{"decision", "--mchid", "1", "--complaint-id", "c", "--approve", "--reply-picture", png}, []string{"reply.complainted_mchid: expected 1 to 64 digits"}},
+		{"a picture of the reply inside", "", []string{"decision", "--mchid", "1", "--complaint-id", "c", "--approve", "--reply-picture", gif}, []string{"--reply-picture " + gif + ": expected a JPG"}},
+		{"a refund inside", "", []string{"decision", "--mchid", "1", "--complaint-id", "c", "--approve", "--out-refund-no", "R", "--refund", "1", "--total", "1"}, []string{"refund.transaction_id: expected it or out_trade_no"}},
+		{"a refund inside a rejection", "", []string{"decision", "--mchid", "1", "--complaint-id", "c", "--reject", "no", "--refund", "1"}, []string{"refund: expected no refund unless action is APPROVE"}},
 		{"id", "", []string{"complete", "--mchid", "1", "--complaint-id", "c", "--complainted-mchid", "1", "--id", "ä"}, []string{"id: expected 1 to 64 printable ASCII characters"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := run(t, exitUsage, tt.stdin, append([]string{"send"}, tt.args...)...)
+			if n := strings.Count(r.err.String(), ": expected "); n > len(tt.want) {
+				t.Errorf("%d problems are told of, want %d: %s", n, len(tt.want), r.err)
+			}
 			for _, want := range tt.want {
 				if !strings.Contains(r.err.String(), want) {
 					t.Errorf("got %swant %s", r.err, want)
