@@ -189,19 +189,22 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	if stop := l.upload(ctx, o, a); stop != nil { // begun before, and it did not happen
 		return *stop
 	}
-	if err := l.under(ctx, o, l.writes); err != nil {
+	turn, err := l.under(ctx, o, l.writes)
+	if err != nil {
 		return again("out of budget", 0, err)
 	}
+	defer turn.end()
 	if !o.mayWrite() || !l.clock.Now().Before(e.outcome.At.Add(l.ackWait*3/4)) {
 		return again("out of budget", 0, nil)
 	}
 	before := *a
 	a.wrote(l.clock.Now(), !o.wrote)
 	o.wrote = true
-	err := s.write(ctx)
+	err = s.write(ctx)
+	turn.end()
 	// Crash here: it may have happened, and only `started` says so. The redelivery reads the complaint back.
 	verdict := Classify(callComplaint, err)
-	l.paced(verdict, err)
+	paced(turn, verdict, err)
 	switch verdict {
 	case Done:
 		l.release()

@@ -85,17 +85,6 @@ func (d *delivery) wait(ctx context.Context, ready <-chan struct{}) error {
 	}
 }
 
-// pause waits, and keeps the lease meanwhile.
-func (d *delivery) pause(ctx context.Context, wait time.Duration) error {
-	if wait <= 0 {
-		return nil
-	}
-	over := make(chan struct{})
-	timer := time.AfterFunc(d.clock.Wall(wait), func() { close(over) })
-	defer timer.Stop()
-	return d.wait(ctx, over)
-}
-
 // The ends of a delivery. An acknowledgement that is lost costs one redelivery, which the ledger answers: none is awaited.
 
 // ack says that the command has ended and its end is recorded.

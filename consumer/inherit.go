@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,8 +15,8 @@ import (
 )
 
 // Whoever takes a lane over, from another worker or from itself before a restart, has in no memory what it must know: which
-// commands about the same complaint are still unfinished before the one that is delivered, and which orders were refunded less
-// than a minute ago. All of it is in the streams. Until it has been read, nothing of the lane is begun.
+// commands about the same complaint are still unfinished before the one that is delivered, which orders were refunded less than a
+// minute ago, and which calls count for the quota. All of it is in the streams. Until it has been read, nothing of the lane is begun.
 
 // inheritance is the reading of it.
 type inheritance struct {
@@ -52,6 +54,7 @@ func (l *lane) readLegacy(ctx context.Context, reached func(context.Context) (ui
 		return wary, err
 	}
 	now := l.clock.Now()
+	var calls []time.Time // that the former holder may have made: the lane's quota is the fleet's
 	for m, err := range stored.From(ctx, l.nc, l.stream, l.filter, 1) {
 		if err != nil {
 			return wary, fmt.Errorf("read unfinished commands: %w", err)
@@ -64,18 +67,32 @@ func (l *lane) readLegacy(ctx context.Context, reached func(context.Context) (ui
 			break
 		}
 		l.inheritCommand(m, now)
+		calls = append(calls, now)
 	}
-	if l.family != familyRefund {
-		return wary, nil
-	}
-	outcomes := l.subjects.OutcomesOf(l.mchid, messages.KindRefund)
-	for m, err := range stored.Since(ctx, l.nc, l.subjects.OutcomesStream(), outcomes, time.Now().Add(-l.clock.Wall(outcomesBack))) {
-		if err != nil {
-			return wary, fmt.Errorf("read recent refunds: %w", err)
+	called := map[string]bool{}
+	for _, kind := range l.kinds() {
+		outcomes := l.subjects.OutcomesOf(l.mchid, kind)
+		for m, err := range stored.Since(ctx, l.nc, l.subjects.OutcomesStream(), outcomes, time.Now().Add(-l.clock.Wall(outcomesBack))) {
+			if err != nil {
+				return wary, fmt.Errorf("read recent outcomes: %w", err)
+			}
+			l.inheritOutcome(m, now)
+			if key := strings.TrimSuffix(m.Subject, path.Ext(m.Subject)); !called[key] { // started and ended: one call
+				called[key] = true
+				calls = append(calls, l.clock.At(m.Time))
+			}
 		}
-		l.inheritOutcome(m, now)
 	}
+	l.writes.restart(calls)
 	return wary, nil
+}
+
+// kinds are the kinds of the lane's commands.
+func (l *lane) kinds() []messages.Kind {
+	if l.family == familyRefund {
+		return []messages.Kind{messages.KindRefund}
+	}
+	return []messages.Kind{messages.KindDecision, messages.KindReply, messages.KindComplete}
 }
 
 // inheritCommand puts an unfinished command in line. If it is a refund its order may have been refunded a moment ago.

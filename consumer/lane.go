@@ -85,7 +85,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 	}
 	l.orders = spacing{clock: s.clock, by: map[string]spaced{}}
 	l.limit = l.room
-	if r := l.writes.limit; r.N > 0 { // a second's worth: many refunds, one complaint call
+	if r := l.writes.all.limit; r.N > 0 { // a second's worth: many refunds, one complaint call
 		l.ahead = max(1, int(time.Duration(r.N)*time.Second/r.Per))
 	}
 	l.accept, l.unsure, l.found, l.tend = l.order, l.doubt, l.findWork, l.tendHold
@@ -108,20 +108,6 @@ func (l *lane) room() int {
 		return 1
 	}
 	return l.concurrency
-}
-
-// under waits for a quota, keeping the delivery alive.
-func (l *lane) under(ctx context.Context, o *order, p *pace) error {
-	wait := p.reserve()
-	if wait <= 0 {
-		return nil
-	}
-	l.paused.Add(1)
-	defer func() {
-		l.paused.Add(-1)
-		l.nudge()
-	}()
-	return o.pause(ctx, wait)
 }
 
 // order reads a delivered command and puts it in line. What is wrong with the command is kept in the order.
@@ -215,7 +201,7 @@ func (l *lane) doubt(ctx context.Context) {
 	l.unasked.Store(int64(l.concurrency))
 	l.epoch.Unlock()
 	for _, p := range []*pace{l.writes, l.reads} {
-		p.restart() // whoever had the lane may have used its quota up
+		p.restart(nil) // whoever had the lane may have used its quota up
 	}
 	go func() { // ends with the answer, or its time-out
 		ctx, cancel := context.WithTimeout(ctx, l.storeTimeout)

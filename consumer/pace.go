@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -11,30 +13,26 @@ type Rate struct {
 	Per time.Duration
 }
 
-// pace keeps calls within a rate: never more than N in any window of Per, however they bunch. A token bucket would let twice
-// as many through in one window.
+// pace keeps calls within a rate: never more than N in any window of Per, however they bunch, as WeChat Pay sees them: a call
+// leaves Per after the Nth before it was answered, since nobody knows when within that call it arrived. A token bucket would
+// let twice as many through in one window.
 //
 // It belongs to whoever holds the lane: the pin makes it hold for the fleet. It starts as if N calls had just been made at an
 // even pace, which is what may be true of the worker that had the lane before.
 type pace struct {
 	clock *Clock
 
-	mu    sync.Mutex
-	limit Rate
-	sent  []time.Time // ring of the last N calls, granted or made; guarded by mu
-	next  int         // the oldest of them; guarded by mu
-	last  time.Time   // the newest; guarded by mu
+	mu   sync.Mutex
+	all  window    // guarded by mu, as all below
+	last time.Time // when the newest turn was due
 
 	// A throttled pace is spread: calls are Per/N/factor apart. It recovers by itself.
-	factor   float64   // 1: full speed; guarded by mu
-	slowed   time.Time // when the factor was last changed; guarded by mu
-	failures []time.Time
-	failing  Rate // how many failing calls WeChat Pay bears; guarded by mu
-	rejected bool // the failing budget is used up and nothing has succeeded since; guarded by mu
-}
+	factor float64   // 1: full speed
+	slowed time.Time // when the factor was last changed
 
-// paceMargin keeps calls that leave within the rate within it also when they arrive: the network may bunch them.
-const paceMargin = 50 // a fiftieth of the window
+	failing  window // the calls that were refused: WeChat Pay bears so many
+	rejected bool   // that budget is used up and nothing has succeeded since: what leaves counts as refused
+}
 
 const (
 	throttleFloor   = 1.0 / 64
@@ -43,42 +41,28 @@ const (
 )
 
 func newPace(clock *Clock, limit, failing Rate) *pace {
-	p := &pace{clock: clock, limit: limit, failing: failing, factor: 1, sent: make([]time.Time, limit.N)}
-	p.restart()
+	p := &pace{clock: clock, factor: 1, all: window{limit: limit}, failing: window{limit: failing}}
+	p.failing.fill(nil)
+	p.restart(nil)
 	return p
 }
 
-// restart forgets what we did and supposes that somebody else made N calls at an even pace until now.
-func (p *pace) restart() {
+// restart forgets what we did and supposes that somebody else made N calls at an even pace until now, and those that are known
+// of, by the times up to which they may have arrived.
+func (p *pace) restart(known []time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.clock.Now()
-	for i := range p.sent {
-		p.sent[i] = now.Add(p.limit.Per*time.Duration(i+1)/time.Duration(p.limit.N) - p.limit.Per)
+	now, limit := p.clock.Now(), p.all.limit
+	ends := make([]time.Time, limit.N)
+	for i := range ends {
+		ends[i] = now.Add(limit.Per*time.Duration(i+1)/time.Duration(limit.N) - limit.Per)
 	}
-	p.next, p.last = 0, now
-}
-
-// reserve grants the next call and returns how long to wait before making it. A grant that is not used is lost.
-func (p *pace) reserve() time.Duration {
-	if p.limit.N == 0 {
-		return 0
+	slices.SortFunc(known, time.Time.Compare)
+	for i := 1; i <= min(len(ends), len(known)); i++ {
+		ends[len(ends)-i] = later(ends[len(ends)-i], known[len(known)-i])
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := p.clock.Now()
-	p.recover(now)
-	at := later(now, p.last) // grants are in order
-	at = later(at, p.sent[p.next].Add(p.limit.Per+p.limit.Per/paceMargin))
-	if p.factor < 1 {
-		at = later(at, p.last.Add(time.Duration(float64(p.limit.Per)/float64(p.limit.N)/p.factor)))
-	}
-	if p.rejected && p.failing.N > 0 {
-		at = later(at, p.last.Add((p.failing.Per+p.failing.Per/paceMargin)/time.Duration(p.failing.N)))
-	}
-	p.sent[p.next], p.last = at, at
-	p.next = (p.next + 1) % len(p.sent)
-	return at.Sub(now)
+	p.all.fill(ends)
+	p.last = now
 }
 
 func later(a, b time.Time) time.Time {
@@ -88,39 +72,169 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// throttled notes that WeChat Pay asked for less: half the pace, once for all the calls that were already on their way.
-func (p *pace) throttled() {
+// window is the last N calls, granted or made, as a ring.
+type window struct {
+	limit Rate
+	calls []*turn
+	next  int // the oldest of them
+}
+
+// fill makes the window one of calls that ended at those times, oldest first; nil: long ago.
+func (w *window) fill(ends []time.Time) {
+	w.calls, w.next = make([]*turn, w.limit.N), 0
+	for i := range w.calls {
+		w.calls[i] = &turn{over: closed}
+		if ends != nil {
+			w.calls[i].ended = ends[i]
+		}
+	}
+}
+
+// add puts a call in the place of the oldest one and returns that.
+func (w *window) add(t *turn) (oldest *turn) {
+	oldest, w.calls[w.next] = w.calls[w.next], t
+	w.next = (w.next + 1) % len(w.calls)
+	return oldest
+}
+
+// turn is a call's place under a pace. The zero value is under none.
+type turn struct {
+	pace   *pace
+	due    time.Time       // not before this
+	after  []*turn         // nor before these are over, and so long after
+	apart  []time.Duration // as this says; both are dropped when the turn has come
+	failed bool            // it is in the window of refused calls; guarded by the pace's mu
+
+	over  chan struct{} // closed when the call has ended
+	ended time.Time     // when that was; set before over is closed
+}
+
+// turn gets in line for the next call. Whoever has a turn must end it, whether the call was made or not.
+func (p *pace) turn() *turn {
+	if p.all.limit.N == 0 {
+		return &turn{}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.Now()
-	if now.Sub(p.slowed) >= p.limit.Per {
+	p.recover(now)
+	t := &turn{pace: p, due: later(now, p.last), over: make(chan struct{})}
+	t.wait(p.all.add(t), p.all.limit.Per)
+	if p.factor < 1 {
+		t.due = later(t.due, p.last.Add(time.Duration(float64(p.all.limit.Per)/float64(p.all.limit.N)/p.factor)))
+	}
+	if p.rejected {
+		t.failed = true
+		t.wait(p.failing.add(t), p.failing.limit.Per)
+		t.due = later(t.due, p.last.Add(p.failing.limit.Per/time.Duration(p.failing.limit.N)))
+	}
+	p.last = t.due
+	return t
+}
+
+func (t *turn) wait(before *turn, apart time.Duration) {
+	t.after, t.apart = append(t.after, before), append(t.apart, apart)
+}
+
+// come returns when the turn has come. idle is how to wait: until a channel is closed.
+func (t *turn) come(idle func(<-chan struct{}) error) error {
+	if t.pace == nil {
+		return nil
+	}
+	for i, before := range t.after {
+		select {
+		case <-before.over:
+		default:
+			if err := idle(before.over); err != nil {
+				return err
+			}
+		}
+		t.due = later(t.due, before.ended.Add(t.apart[i]))
+	}
+	t.after, t.apart = nil, nil // or every call would keep all before it in memory
+	wait := t.due.Sub(t.pace.clock.Now())
+	if wait <= 0 {
+		return nil
+	}
+	over := make(chan struct{})
+	timer := time.AfterFunc(t.pace.clock.Wall(wait), func() { close(over) })
+	defer timer.Stop()
+	return idle(over)
+}
+
+// end says that the call was answered, or given up, or not made. It may be called again.
+func (t *turn) end() {
+	if t.pace == nil {
+		return
+	}
+	select {
+	case <-t.over:
+	default:
+		t.ended = t.pace.clock.Now()
+		close(t.over)
+	}
+}
+
+// throttled notes that WeChat Pay asked for less: half the pace, once for all the calls that were already on their way.
+func (t *turn) throttled() {
+	if p := t.pace; p != nil {
+		p.throttle()
+	}
+}
+
+func (p *pace) throttle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.clock.Now()
+	if now.Sub(p.slowed) >= p.all.limit.Per {
 		p.factor, p.slowed = max(p.factor/2, throttleFloor), now
 	}
 }
 
 // recover speeds a throttled pace up again, a tenth of the full rate at a time.
 func (p *pace) recover(now time.Time) {
-	if p.factor < 1 && now.Sub(p.slowed) >= p.limit.Per*recoverEvery {
+	if p.factor < 1 && now.Sub(p.slowed) >= p.all.limit.Per*recoverEvery {
 		p.factor, p.slowed = min(1, p.factor+throttleRecover), now
 	}
 }
 
-// answered notes whether a call succeeded. Failing refunds have a budget of their own at WeChat Pay: once it is used up, no
-// more calls are made than it allows, until one succeeds.
-func (p *pace) answered(ok bool) {
+// answered notes whether an ended call succeeded. Failing refunds have a budget of their own at WeChat Pay: once it is used up,
+// no more calls are made than it allows, until one succeeds.
+func (t *turn) answered(ok bool) {
+	p := t.pace
+	if p == nil || p.failing.limit.N == 0 {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if ok {
-		p.rejected, p.failures = false, p.failures[:0]
-		return
+	switch {
+	case ok && p.rejected:
+		p.rejected = false
+		p.failing.fill(nil)
+	case ok, t.failed:
+	default:
+		t.failed = true
+		p.failing.add(t)
+		if !p.rejected { // else it is known, and calls in the window may be on their way
+			oldest := p.failing.calls[p.failing.next]
+			p.rejected = oldest.failed && t.ended.Sub(oldest.ended) < p.failing.limit.Per
+		}
 	}
-	if p.failing.N == 0 {
-		return
+}
+
+// under waits for a turn under a quota, keeping the delivery alive. The turn must be ended, unless there was an error.
+func (l *lane) under(ctx context.Context, o *order, p *pace) (*turn, error) {
+	t := p.turn()
+	err := t.come(func(ready <-chan struct{}) error {
+		l.paused.Add(1)
+		defer func() {
+			l.paused.Add(-1)
+			l.nudge()
+		}()
+		return o.wait(ctx, ready)
+	})
+	if err != nil {
+		t.end()
 	}
-	now := p.clock.Now()
-	if len(p.failures) >= p.failing.N {
-		p.failures = p.failures[1:]
-	}
-	p.failures = append(p.failures, now)
-	p.rejected = p.rejected || len(p.failures) >= p.failing.N && now.Sub(p.failures[0]) < p.failing.Per
+	return t, err
 }

@@ -6,11 +6,20 @@ import (
 	"time"
 )
 
+// next waits for the next turn.
+func (p *pace) next() *turn {
+	t := p.turn()
+	if err := t.come(func(ready <-chan struct{}) error { <-ready; return nil }); err != nil {
+		panic(err)
+	}
+	return t
+}
+
 // granted makes n calls as fast as the pace allows and returns when each was made, since the start.
 func granted(p *pace, n int) (at []time.Duration) {
 	start := time.Now()
 	for range n {
-		time.Sleep(p.reserve()) // by the bubble's clock
+		p.next().end() // by the bubble's clock
 		at = append(at, time.Since(start))
 	}
 	return at
@@ -45,6 +54,42 @@ func TestPaceHoldsInEveryWindow(t *testing.T) {
 	}
 }
 
+// Calls that take long are counted as WeChat Pay may see them: one may arrive at any time until it is answered.
+func TestPaceCountsACallUntilItIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(nil, Rate{10, time.Second}, Rate{})
+		time.Sleep(time.Minute)
+		slow := p.next()
+		granted(p, 9)
+		done := make(chan time.Time)
+		go func() {
+			p.next().end()
+			done <- time.Now()
+		}()
+		time.Sleep(3 * time.Second)
+		slow.end()
+		ended := time.Now()
+		if next := <-done; next.Sub(ended) < time.Second {
+			t.Errorf("the eleventh left %s after the first, which had arrived late", next.Sub(ended))
+		}
+	})
+}
+
+// Who takes a lane over counts the calls that are known of, whenever within the window they were.
+func TestPaceInheritsCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(nil, Rate{60, time.Minute}, Rate{})
+		var calls []time.Time
+		for range 58 {
+			calls = append(calls, time.Now())
+		}
+		p.restart(calls)
+		if at := granted(p, 4); at[1] > 3*time.Second || at[2] < time.Minute {
+			t.Errorf("first calls after %v", at)
+		}
+	})
+}
+
 // A lane just taken over begins as if the one before had used its quota: together they stay within it at an even pace.
 func TestPaceStartsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -61,19 +106,19 @@ func TestThrottledPaceHalvesAndRecovers(t *testing.T) {
 		p := newPace(nil, Rate{100, time.Second}, Rate{})
 		time.Sleep(time.Minute)
 		for range 10 {
-			p.throttled()
+			p.throttle()
 		}
 		if n := most(granted(p, 100), time.Second); n > 51 || n < 45 {
 			t.Errorf("%d calls a second after one 429", n)
 		}
 		time.Sleep(time.Second)
-		p.throttled()
+		p.throttle()
 		if n := most(granted(p, 100), time.Second); n > 26 {
 			t.Errorf("%d calls a second after two", n)
 		}
 		for range 10 {
 			time.Sleep(11 * time.Second)
-			p.reserve()
+			p.next().end()
 		}
 		time.Sleep(time.Minute)
 		if n := most(granted(p, 200), time.Second); n < 95 {
@@ -87,19 +132,24 @@ func TestFailingRefundsSlowThePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPace(nil, Rate{150, time.Second}, Rate{6, time.Second})
 		time.Sleep(time.Minute)
+		refused := func() {
+			call := p.next()
+			call.end()
+			call.answered(false)
+		}
 		for range 6 {
-			granted(p, 1)
-			p.answered(false)
+			refused()
 		}
 		var at []time.Duration
-		for start := time.Now(); len(at) < 30; p.answered(false) {
-			time.Sleep(p.reserve())
+		for start := time.Now(); len(at) < 30; refused() {
 			at = append(at, time.Since(start))
 		}
 		if n := most(at, time.Second); n > 6 {
 			t.Errorf("%d failing calls in a second", n)
 		}
-		p.answered(true)
+		call := p.next()
+		call.end()
+		call.answered(true)
 		if n := most(granted(p, 100), time.Second); n < 90 {
 			t.Errorf("%d calls a second after a success", n)
 		}

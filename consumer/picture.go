@@ -110,11 +110,14 @@ func (l *lane) mediaID(ctx context.Context, o *order, a *attempts, image []byte)
 	if id != "" {
 		return id, nil
 	}
-	if err := l.under(ctx, o, l.writes); err != nil {
+	turn, err := l.under(ctx, o, l.writes)
+	if err != nil {
 		return stop(again("out of budget", 0, err))
 	}
 	id, err = l.complaints.UploadImage(ctx, "", image)
+	turn.end()
 	verdict := Classify(callRead, err) // like reading it leaves nothing behind that matters
+	paced(turn, verdict, err)
 	switch verdict {
 	case Done:
 		// Crash here: uploaded, and nobody knows the media_id. The redelivery uploads the picture once more.

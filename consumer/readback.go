@@ -48,11 +48,13 @@ const (
 // the writing call will be refused for it.
 func (l *lane) readComplaint(ctx context.Context, o *order, firstAt time.Time) (*complaintState, error) {
 	complaintID := o.cmd.Complaint()
-	if err := l.under(ctx, o, l.reads); err != nil {
+	turn, err := l.under(ctx, o, l.reads)
+	if err != nil {
 		return nil, err
 	}
 	state := &complaintState{since: firstAt.Add(-readBackSkew)}
 	detail, err := l.complaints.Complaint(ctx, complaintID)
+	turn.end()
 	if Classify(callRead, err) == Rejected {
 		return state, nil
 	}
@@ -64,10 +66,12 @@ func (l *lane) readComplaint(ctx context.Context, o *order, firstAt time.Time) (
 		if offset >= historyMost {
 			return nil, errTooLong
 		}
-		if err := l.under(ctx, o, l.reads); err != nil {
+		turn, err := l.under(ctx, o, l.reads)
+		if err != nil {
 			return nil, err
 		}
 		page, err := l.complaints.NegotiationHistory(ctx, complaintID, historyPage, offset)
+		turn.end()
 		if err != nil {
 			return nil, fmt.Errorf("read negotiation history back: %w", err)
 		}

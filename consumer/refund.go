@@ -55,10 +55,12 @@ func mayHaveHappened(f *messages.Failure) bool {
 // askRefund reads back whether the refund exists. It ends the delivery, unless it has shown that the refund can be asked for
 // without doing so twice.
 func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) (end, bool) {
-	if err := l.under(ctx, o, l.reads); err != nil {
+	turn, err := l.under(ctx, o, l.reads)
+	if err != nil {
 		return again("out of budget", 0, err), true
 	}
 	found, err := l.refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
+	turn.end()
 	switch {
 	case err == nil && !sameRefund(cmd, found):
 		return l.bury(ctx, o, conflictWith(cmd.OutRefundNo)), true
@@ -89,8 +91,13 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 
 // createRefund makes the one call that moves money.
 func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) end {
-	if err := l.under(ctx, o, l.writes); err != nil || !o.mayWrite() {
+	turn, err := l.under(ctx, o, l.writes)
+	if err != nil {
 		return again("out of budget", 0, err)
+	}
+	defer turn.end()
+	if !o.mayWrite() {
+		return again("out of budget", 0, nil)
 	}
 	numbers := orderNumbers(cmd.TransactionID, cmd.OutTradeNo)
 	if wait := l.orders.claim(numbers, cmd.OutRefundNo); wait > 0 {
@@ -100,9 +107,10 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	a.wrote(l.clock.Now(), true)
 	o.wrote = true
 	created, err := l.refunds.CreateRefund(ctx, refundRequest(cmd))
+	turn.end()
 	// Crash here: the refund may exist, no outcome says so. The redelivery asks by the same out_refund_no.
 	verdict := Classify(callRefund, err)
-	l.paced(verdict, err)
+	paced(turn, verdict, err)
 	switch verdict {
 	case Done: // the answer may name the order by another number as well
 		l.orders.called(append(numbers, orderNumbers(created.TransactionID, created.OutTradeNo)...), cmd.OutRefundNo)
@@ -146,16 +154,16 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	}
 }
 
-// paced tells the lane's pace what came of a call that changes something.
-func (l *lane) paced(v Verdict, err error) {
+// paced tells the pace what came of a call that changes something.
+func paced(t *turn, v Verdict, err error) {
 	var answer *wxpay.Error
 	switch answered := errors.As(err, &answer); {
 	case v == Done:
-		l.writes.answered(true)
+		t.answered(true)
 	case answered && throttled(answer):
-		l.writes.throttled()
+		t.throttled()
 	case answered && answer.HTTPStatus < 500:
-		l.writes.answered(false)
+		t.answered(false)
 	}
 }
 

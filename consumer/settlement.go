@@ -177,12 +177,13 @@ func (l *lane) look(ctx context.Context, o *order, f followed) end {
 	if e.digest != "" && e.digest != cmd.Digest() {
 		return end{verdict: "another command's"}
 	}
-	if wait := l.looks.reserve(); wait > 0 {
-		if err := o.pause(ctx, wait); err != nil {
-			return again("out of budget", l.retry.Initial, err)
-		}
+	turn := l.looks.turn()
+	defer turn.end()
+	if err := turn.come(func(ready <-chan struct{}) error { return o.wait(ctx, ready) }); err != nil {
+		return again("out of budget", l.retry.Initial, err)
 	}
 	found, err := l.refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
+	turn.end()
 	if err == nil && sameRefund(cmd, found) {
 		out := refundOutcome(cmd, found, max(f.attempts, 1))
 		if out.Status != messages.StatusAccepted && out.Status != e.status() {
