@@ -202,6 +202,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	o.wrote = true
 	err = s.write(ctx)
 	turn.end()
+	a.last = l.clock.Now() // nobody knows when within the call it was carried out
 	// Crash here: it may have happened, and only `started` says so. The redelivery reads the complaint back.
 	verdict := Classify(callComplaint, err)
 	paced(turn, verdict, err)

@@ -10,7 +10,7 @@ import (
 type attempts struct {
 	writes int       // deliveries that made at least one writing call
 	first  time.Time // when the first of them, or the first vain read-back, began
-	last   time.Time // when the newest writing call may have been made
+	last   time.Time // up to when the newest writing call may have been carried out
 	open   bool      // whether it is open if that call did something
 	// refusal is a proven refusal of a refund that is not believed before a query, a minute later, shows nothing.
 	refusal error

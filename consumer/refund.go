@@ -108,6 +108,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	o.wrote = true
 	created, err := l.refunds.CreateRefund(ctx, refundRequest(cmd))
 	turn.end()
+	a.last = l.clock.Now() // nobody knows when within the call it was carried out
 	// Crash here: the refund may exist, no outcome says so. The redelivery asks by the same out_refund_no.
 	verdict := Classify(callRefund, err)
 	paced(turn, verdict, err)
