@@ -198,3 +198,109 @@ func TestSameIDOtherParametersIsConflict(t *testing.T) {
 		t.Errorf("%d replies sent", n)
 	}
 }
+
+// A complaint that is not of the fast-refund kind takes no decision: a dead letter, and the refund is not sent, though the same
+// code also says that it was decided before.
+func TestAComplaintThatTakesNoDecision(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sim.AddComplaint(wxpaytest.Complaint{ID: "C1", MchID: mchid, Orders: []string{"TX1"}})
+	b.start()
+	b.publish(messages.KindDecision, `{"id":"D1","complaint_id":"C1","action":"APPROVE","refund":{"out_refund_no":"R1","transaction_id":"TX1","amount":{"refund":100,"total":100}}}`)
+	e := b.end(messages.KindDecision, "D1")
+	if e.Error == nil || e.Error.Reason != messages.ReasonRejected || e.Error.Code != "PARAM_ERROR" {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	if letter := must(b.letters.Get(t.Context(), e.DeadLetter)); letter.Step != "decision" {
+		t.Errorf("step %q", letter.Step)
+	}
+	b.settled()
+	if _, there := b.sim.Refund(mchid, "R1"); there {
+		t.Error("refunded all the same")
+	}
+}
+
+// A user who continues the complaint begins a round: what was decided before it does not count, what was decided in it counts
+// once, also when the answer was lost.
+func TestADecisionInAnotherRound(t *testing.T) {
+	t.Parallel()
+	for _, apply := range []bool{false, true} {
+		t.Run(fmt.Sprintf("applied=%v", apply), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.start()
+			reject := func(id string) string {
+				return `{"id":"` + id + `","complaint_id":"` + complaintID + `","action":"REJECT","reject_reason":"no"}`
+			}
+			b.publish(messages.KindDecision, reject("D1"))
+			b.end(messages.KindDecision, "D1")
+			check(t, b.sim.UserContinues(complaintID))
+			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Apply: apply, Answer: wxpaytest.AnswerLost})
+			b.publish(messages.KindDecision, reject("D2"))
+			if e := b.end(messages.KindDecision, "D2"); e.Status != messages.StatusSucceeded {
+				t.Errorf("ended %s: %+v", e.Status, e.Error)
+			}
+			b.settled()
+			if got, want := b.operates(), []string{"MERCHANT_REFUSE_RERUND", "USER_CONTINUE_COMPLAINT", "MERCHANT_REFUSE_RERUND"}; !slices.Equal(got, want) {
+				t.Errorf("history %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// Twenty messages without an answer of the user are all there may be: the next one ends as a dead letter and nothing is repeated.
+// When the user has answered, its replay goes through. Long histories are read to their end.
+func TestTheTwentyFirstMessage(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start()
+	reply := func(i int) string {
+		return fmt.Sprintf(`{"id":"P%d","complaint_id":%q,"complainted_mchid":"1900000001","response_content":"您好 %d"}`, i, complaintID, i)
+	}
+	for i := range 21 {
+		b.publish(messages.KindReply, reply(i))
+	}
+	e := b.end(messages.KindReply, "P20")
+	if e.Error == nil || e.Error.Reason != messages.ReasonRejected {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	check(t, b.sim.UserReplies(complaintID))
+	b.publish(messages.KindReply, reply(20), messages.HeaderReplays, "1")
+	b.await("P20 succeeded", func(e event) bool { return e.Key == "P20" && e.Status == messages.StatusSucceeded })
+	b.drainedCommands()
+	if n := len(b.sim.Replies(complaintID)); n != 21 {
+		t.Errorf("%d replies", n)
+	}
+	check(t, b.sim.CheckBooks())
+}
+
+// A history of several pages is read to its end before a reply is sent again, in whichever order WeChat Pay gives it.
+func TestALongHistoryIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, oldestFirst := range []bool{false, true} {
+		t.Run(fmt.Sprintf("oldest first=%v", oldestFirst), func(t *testing.T) {
+			t.Parallel()
+			b := setupWith(t, wxpaytest.Options{HistoryOldestFirst: oldestFirst})
+			b.sim.AddComplaint(wxpaytest.Complaint{ID: complaintID, MchID: mchid})
+			arrived, hold := make(chan struct{}, 1), make(chan struct{})
+			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
+			for range 310 {
+				check(t, b.sim.UserReplies(complaintID))
+			}
+			b.start()
+			b.publish(messages.KindReply, replyBody)
+			<-arrived
+			for range 310 {
+				check(t, b.sim.UserReplies(complaintID))
+			}
+			close(hold)
+			if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+				t.Errorf("ended %s: %+v", e.Status, e.Error)
+			}
+			b.settled()
+			if n := len(b.sim.Replies(complaintID)); n != 1 {
+				t.Errorf("%d replies", n)
+			}
+		})
+	}
+}
