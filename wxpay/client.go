@@ -221,10 +221,8 @@ func judge(ctx context.Context, keys KeySource, e endpoint, a *answer, now time.
 	}
 	if a.status < 200 || a.status > 299 {
 		refusal := newError(e.op, a)
-		refusal.Proven, refusal.Cause = proof == nil, proof
-		if refusal.Proven {
-			refusal.At = at
-		}
+		refusal.Proven, refusal.Cause, refusal.At = proof == nil, proof, at
+		refusal.Date, _ = http.ParseTime(a.header.Get("Date"))
 		return refusal
 	}
 	if proof != nil {

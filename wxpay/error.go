@@ -42,7 +42,8 @@ type Error struct {
 	Detail     Detail // with PARAM_ERROR and INVALID_REQUEST; each part may be empty
 
 	Proven bool      // the answer's signature was verified
-	At     time.Time // WeChat Pay's clock when it answered, second precision; zero unless Proven, and in version 2, which signs no time
+	At     time.Time // WeChat Pay's clock when it answered, second precision; zero unless Proven or with ErrClockSkew, and in version 2, which signs no time
+	Date   time.Time // what the answer's Date header says; unsigned, so good for people only. Zero if there is none
 	Cause  error     // why it is unproven (ErrNoSignature, ErrBadSignature, ErrClockSkew, ErrUnknownSerial, ErrV2Status, …), nil when proven
 }
 

@@ -193,6 +193,7 @@ func (s *Server) wait(x *exchange) bool {
 // write signs and sends. Source: M:4013053420 (headers), M:4012081709 (Request-ID).
 func (s *Server) write(w http.ResponseWriter, x *exchange, p *parcel) {
 	h := w.Header()
+	h.Set("Date", s.options.Now().UTC().Format(http.TimeFormat)) // net/http would write the real time
 	if len(p.body) > 0 {
 		h.Set("Content-Type", p.mediaType)
 	}
