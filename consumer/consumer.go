@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -208,26 +207,11 @@ func (c *Consumer) reportOrphans(ctx context.Context) {
 
 // Orphans counts the waiting commands of merchants that the configuration does not know, by merchant.
 func (c *Consumer) Orphans(ctx context.Context) (map[string]uint64, error) {
-	stream, err := c.js.Stream(ctx, c.subjects.CommandsStream())
-	if err != nil {
-		return nil, fmt.Errorf("count orphaned commands: %w", err)
-	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(">"))
-	if err != nil {
-		return nil, fmt.Errorf("count orphaned commands: %w", err)
-	}
-	known := map[string]bool{}
+	var known []string
 	for _, l := range c.lanes {
-		known[l.mchid] = true
+		known = append(known, l.mchid)
 	}
-	orphans := map[string]uint64{}
-	for subject, n := range info.State.Subjects {
-		// <prefix>.command.<mchid>.…: whatever stands there, also what could never be a merchant number.
-		if tokens := strings.Split(subject, "."); len(tokens) > 3 && !known[tokens[2]] {
-			orphans[tokens[2]] += n
-		}
-	}
-	return orphans, nil
+	return Orphans(ctx, c.js, c.subjects, known)
 }
 
 // send puts a command on its subject and awaits the stream's confirmation.

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -55,45 +54,32 @@ func (q *queue) init() {
 	q.pull = newPuller(q.nc, q.stream, q.name, q.pinnedTTL)
 }
 
-// config is the queue's consumer. No MaxDeliver: a message ends when we say so, never because the server stopped counting.
+// config is the queue's consumer.
 func (q *queue) config() jetstream.ConsumerConfig {
-	return jetstream.ConsumerConfig{
-		Durable: q.name, FilterSubject: q.filter, AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: q.clock.Wall(q.ackWait), MaxDeliver: -1, MaxAckPending: maxAckPending,
-		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{pinGroup}, PinnedTTL: q.pinnedTTL,
-	}
+	return laneConfig(q.name, q.filter, q.clock.Wall(q.ackWait), q.pinnedTTL)
 }
 
 // ensure makes the queue's consumer what it should be, or is content if it may not and it is. What follows from it may go on as
 // long as work lives.
 func (q *queue) ensure(ctx, work context.Context) error {
-	want := q.config()
-	have, err := q.js.Consumer(ctx, q.stream, q.name)
-	if err == nil {
-		info := have.CachedInfo()
-		for _, group := range info.PriorityGroups {
-			q.unshared = q.unshared && group.PinnedClientID == ""
-		}
-		if q.found != nil {
-			q.found(work, info)
-		}
-		c := info.Config
-		if c.FilterSubject == want.FilterSubject && c.AckWait == want.AckWait && c.MaxDeliver == want.MaxDeliver &&
-			c.MaxAckPending == want.MaxAckPending && c.PriorityPolicy == want.PriorityPolicy && c.PinnedTTL == want.PinnedTTL {
-			return nil
-		}
-		want.Metadata = c.Metadata // the reason of a hold; the server keeps the pause itself
-	} else if !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("read lane %s: %w", q.name, err)
-	}
-	made, err := q.js.CreateOrUpdateConsumer(ctx, q.stream, want)
+	change, err := Part{Kind: PartLane, Name: q.name, stream: jetstream.StreamConfig{Name: q.stream}, lane: q.config()}.Plan(ctx, q.js)
 	if err != nil {
-		return fmt.Errorf("create lane %s: %w", q.name, err)
+		return err
 	}
-	if have == nil && q.found != nil {
-		q.found(work, made.CachedInfo())
+	info := change.consumer
+	if info == nil {
+		info = &jetstream.ConsumerInfo{} // it is new: nobody was given anything
 	}
-	return nil
+	for _, group := range info.PriorityGroups {
+		q.unshared = q.unshared && group.PinnedClientID == ""
+	}
+	if q.found != nil {
+		q.found(work, info)
+	}
+	if err := change.Misfit(); err != nil {
+		return err
+	}
+	return change.Apply(ctx, q.js)
 }
 
 // run serves the queue until ctx ends, then drains it: nothing new is begun, what is in flight may finish as long as work

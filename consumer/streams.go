@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,21 +32,29 @@ const (
 // EnsureStreams creates the streams that are missing and extends those that fall short. It never shrinks or deletes anything
 // that holds messages, and it needs no permission to create what is there already and fits.
 func EnsureStreams(ctx context.Context, nc *nats.Conn, want Streams) error {
-	if err := checkServer(nc.ConnectedServerVersion()); err != nil {
+	if err := CheckServer(nc.ConnectedServerVersion()); err != nil {
 		return err
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
-	for _, cfg := range want.configs() {
-		if err := ensureStream(ctx, js, cfg); err != nil {
+	for _, part := range want.parts() {
+		change, err := part.Plan(ctx, js)
+		if err == nil {
+			err = change.Misfit()
+		}
+		if err == nil {
+			err = change.Apply(ctx, js)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// configs lists the streams as they should be. One more store is one more entry; a key-value bucket is a stream, too.
 func (w Streams) configs() []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{
@@ -102,72 +109,8 @@ func (w Streams) configs() []jetstream.StreamConfig {
 	}
 }
 
-func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
-	stream, err := js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = js.CreateStream(ctx, want)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return nil // another worker of the fleet was first, with the same wishes
-		}
-		if err != nil {
-			return fmt.Errorf("create stream %s: %w", want.Name, err)
-		}
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read stream %s: %w", want.Name, err)
-	}
-	extended, changed, err := extend(stream.CachedInfo().Config, want)
-	if err != nil || !changed {
-		return err
-	}
-	if _, err := js.UpdateStream(ctx, extended); err != nil {
-		return fmt.Errorf("update stream %s: %w", want.Name, err)
-	}
-	return nil
-}
-
-// extend returns what the stream is now, with every limit raised to what is wanted. A limit that is higher already stays:
-// lowering MaxMsgsPerSubject or MaxAge makes the server delete messages. What cannot be changed and does not fit is an error.
-func extend(have, want jetstream.StreamConfig) (jetstream.StreamConfig, bool, error) {
-	out, changed := have, false
-	switch {
-	case have.Retention != want.Retention:
-		return out, false, misfit(have.Name, "retention", have.Retention, want.Retention)
-	case have.Storage != want.Storage:
-		return out, false, misfit(have.Name, "storage", have.Storage, want.Storage)
-	case want.DiscardNewPerSubject && (have.Discard != want.Discard || !have.DiscardNewPerSubject):
-		return out, false, misfit(have.Name, "discard policy", have.Discard, "new, per subject")
-	}
-	for _, s := range want.Subjects {
-		if !slices.Contains(have.Subjects, s) {
-			out.Subjects, changed = append(out.Subjects, s), true
-		}
-	}
-	if have.Replicas < want.Replicas {
-		out.Replicas, changed = want.Replicas, true
-	}
-	if have.MaxMsgsPerSubject > 0 && have.MaxMsgsPerSubject < want.MaxMsgsPerSubject {
-		out.MaxMsgsPerSubject, changed = want.MaxMsgsPerSubject, true
-	}
-	if have.MaxAge > 0 && have.MaxAge < want.MaxAge {
-		out.MaxAge, changed = want.MaxAge, true
-	}
-	if want.AllowDirect && !have.AllowDirect {
-		out.AllowDirect, changed = true, true
-	}
-	if want.AllowMsgSchedules && !have.AllowMsgSchedules {
-		out.AllowMsgSchedules, changed = true, true
-	}
-	return out, changed, nil
-}
-
-func misfit(stream, what string, have, want any) error {
-	return fmt.Errorf("stream %s: %s is %v, expected %v: mend it, or choose another nats.prefix", stream, what, have, want)
-}
-
-// checkServer refuses servers older than those whose pinned consumers and message schedules this program was measured on.
-func checkServer(version string) error {
+// CheckServer refuses servers older than those whose pinned consumers and message schedules this program was measured on.
+func CheckServer(version string) error {
 	have, err1 := parseVersion(version)
 	want, err2 := parseVersion(minServer)
 	if err := errors.Join(err1, err2); err != nil {
