@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
@@ -234,7 +235,9 @@ func TestADecisionInAnotherRound(t *testing.T) {
 			}
 			b.publish(messages.KindDecision, reject("D1"))
 			b.end(messages.KindDecision, "D1")
+			time.Sleep(b.clock.Wall(2 * time.Second)) // the history tells seconds, and what is of one second has no order
 			check(t, b.sim.UserContinues(complaintID))
+			time.Sleep(b.clock.Wall(2 * time.Second))
 			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Apply: apply, Answer: wxpaytest.AnswerLost})
 			b.publish(messages.KindDecision, reject("D2"))
 			if e := b.end(messages.KindDecision, "D2"); e.Status != messages.StatusSucceeded {

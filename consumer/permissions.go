@@ -6,7 +6,8 @@ import "wxpay-worker/messages"
 type Permission struct{ Subject, Why string }
 
 // Permissions lists what a worker publishes to once streams and lanes are there. Besides that it subscribes to its inbox, and
-// to nothing else; where something is missing it needs to create it, which is not in the list.
+// to nothing else; where something is missing it needs to create it, which is not in the list. Nor are the object stores that
+// commands may take pictures from, since commands name them.
 //
 // Source: nats-server 2.15 server/jetstream_api.go (request subjects), and measured: deploy/nats/secure.conf allows no more.
 func (i Installation) Permissions() (all []Permission) {
@@ -18,12 +19,15 @@ func (i Installation) Permissions() (all []Permission) {
 	for _, stream := range []string{s.OutcomesStream(), s.DeadLettersStream()} {
 		need("$JS.API.DIRECT.GET."+stream, "look up what has become of a command")
 	}
+	need("$JS.API.DIRECT.GET."+s.CommandsStream(), "read what a lane's former holder left unfinished")
+	need("$JS.API.DIRECT.GET."+s.MediaStream(), "look up the media_id of a picture")
 	need("$JS.API.STREAM.MSG.DELETE."+s.DeadLettersStream(), "take back a dead letter whose command has succeeded meanwhile")
 	for _, mchid := range i.Merchants {
 		need(s.Outcome(mchid, messages.KindRefund, "check", messages.StatusAccepted), "record outcomes")
 		need(s.DeadLetter(mchid, messages.KindRefund, messages.ReasonRejected, "check"), "store dead letters")
 		need(s.SettlementAt(mchid, "check"), "follow accepted refunds")
 		need(s.Command(mchid, messages.KindRefund), "send the refund inside a decision")
+		need(s.Media(mchid, "check"), "remember the media_id of a picture")
 	}
 	for _, p := range i.Parts() {
 		if p.Kind != PartLane {

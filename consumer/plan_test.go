@@ -52,7 +52,7 @@ func TestAPlanThatWasAppliedIsEmpty(t *testing.T) {
 			t.Errorf("%s: %s %v", name, c.Action, c.Differences)
 		}
 	}
-	if info := must(js.AccountInfo(t.Context())); info.Streams != 4 || info.Consumers != 5 {
+	if info := must(js.AccountInfo(t.Context())); info.Streams != 5 || info.Consumers != 5 {
 		t.Errorf("%d streams, %d lanes", info.Streams, info.Consumers)
 	}
 }

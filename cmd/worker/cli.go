@@ -29,6 +29,8 @@ type cli struct {
 	Send     sendCmd     `cmd:"" help:"Publish commands."`
 	Watch    watchCmd    `cmd:"" help:"Follow outcomes."`
 	Show     showCmd     `cmd:"" help:"What WeChat Pay says now of a complaint or a refund."`
+	Setup    setupCmd    `cmd:"" help:"Create or update streams and lanes."`
+	Check    checkCmd    `cmd:"" help:"Check configuration, files, keys, NATS and lanes; exit 1 if anything is wrong."`
 	Simulate simulateCmd `cmd:"" help:"Only the WeChat Pay simulator."`
 	Version  versionCmd  `cmd:"" help:"Print versions."`
 }

@@ -211,6 +211,20 @@ func loadConfig(file, url string) (*Config, error) {
 // subjects are the names under the configured prefix.
 func (c *Config) subjects() messages.Subjects { return messages.Subjects{Prefix: c.NATS.Prefix} }
 
+// installation is what the configuration needs at the NATS server.
+func (c *Config) installation() consumer.Installation {
+	i := consumer.Installation{
+		Streams: consumer.Streams{
+			Subjects: c.subjects(), Replicas: c.NATS.Replicas, MaxWaiting: c.NATS.MaxWaiting, OutcomesMaxAge: c.Outcomes.MaxAge,
+		},
+		AckWait: c.Consumer.AckWait, PinnedTTL: c.Consumer.PinnedTTL,
+	}
+	for _, m := range c.Merchants {
+		i.Merchants = append(i.Merchants, m.MchID)
+	}
+	return i
+}
+
 // path resolves a path of the configuration.
 func (c *Config) path(name string) string {
 	if filepath.IsAbs(name) {

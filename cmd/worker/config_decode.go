@@ -23,6 +23,18 @@ type origin struct {
 	wrong    map[string]bool   // by key path: there is a problem with it
 	problems []error
 	warnings []string
+	files    []namedFile // those that were read, in order
+}
+
+// problem is a key that is not what it should be.
+type problem struct{ place, key, expected string }
+
+func (p *problem) Error() string { return p.place + ": " + p.key + ": expected " + p.expected }
+
+// namedFile is a file that a key names.
+type namedFile struct {
+	key, path string
+	exposed   string // what others can do with it and should not, "" if nothing
 }
 
 func newOrigin() *origin { return &origin{where: map[string]string{}, wrong: map[string]bool{}} }
@@ -30,7 +42,7 @@ func newOrigin() *origin { return &origin{where: map[string]string{}, wrong: map
 // fail notes that a key is not what it should be. Values are not repeated: they may be secrets in the wrong place.
 func (o *origin) fail(key, format string, args ...any) {
 	o.wrong[key] = true
-	o.problems = append(o.problems, fmt.Errorf("%s: %s: expected %s", o.place(key), key, fmt.Sprintf(format, args...)))
+	o.problems = append(o.problems, &problem{o.place(key), key, fmt.Sprintf(format, args...)})
 }
 
 // place is where a key, or the nearest one around it, was set.

@@ -285,3 +285,12 @@ func TestDefaultFile(t *testing.T) {
 		t.Errorf("missing file: %v", err)
 	}
 }
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

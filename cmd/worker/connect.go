@@ -43,6 +43,9 @@ func dialOptions(c *Config, log logrus.FieldLogger) ([]nats.Option, error) {
 // dial connects to the configured servers, or fails at once.
 func dial(c *Config, options []nats.Option) (*nats.Conn, error) {
 	nc, err := nats.Connect(c.clientURL(), options...)
+	if err != nil && c.NATS.URL == "" {
+		return nil, fmt.Errorf("cannot reach NATS at %s, where worker run has its own: %w (nats.url names another)", c.clientURL(), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach NATS at %s: %w", c.clientURL(), err)
 	}
@@ -59,21 +62,21 @@ type client struct {
 // publishTimeout is how long a publisher waits for the stream's confirmation: long enough for a cluster to elect a leader.
 const publishTimeout = 10 * time.Second
 
-func (a *app) connect() (*client, error) {
+func (a *app) connect(more ...nats.Option) (*client, error) {
 	c, err := loadConfig(a.config, a.nats)
 	if err != nil {
 		return nil, err
 	}
-	return a.connectAs(c)
+	return a.connectAs(c, more...)
 }
 
 // connectAs is connect for a command that has read its configuration already.
-func (a *app) connectAs(c *Config) (*client, error) {
+func (a *app) connectAs(c *Config, more ...nats.Option) (*client, error) {
 	options, err := dialOptions(c, quiet(a.err))
 	if err != nil {
 		return nil, err
 	}
-	nc, err := dial(c, options)
+	nc, err := dial(c, append(options, more...))
 	if err != nil {
 		return nil, err
 	}

@@ -150,9 +150,15 @@ var subjects = messages.Subjects{Prefix: "wxpay"}
 // install makes an installation whose worker is yet to be started. more goes into the configuration.
 func install(t *testing.T, more string) *installation {
 	t.Helper()
+	return installWith(t, more, wxpaytest.Options{OpenBooks: true, SettleAtOnce: true})
+}
+
+// installWith is install with another simulator.
+func installWith(t *testing.T, more string, sim wxpaytest.Options) *installation {
+	t.Helper()
 	server := natstest.Start(t)
 	i := &installation{url: server.URL(), nc: natstest.Client(t, server), dir: t.TempDir()}
-	i.sim = wxpaytest.New(t, wxpaytest.Options{OpenBooks: true, SettleAtOnce: true})
+	i.sim = wxpaytest.New(t, sim)
 	s := simulateCmd{MchID: []string{mchid}, ConfigOut: filepath.Join(i.dir, "worker.yaml")}
 	if err := s.writeConfig(i.sim); err != nil {
 		t.Fatal(err)

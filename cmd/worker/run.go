@@ -104,10 +104,7 @@ func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.
 
 // newWorker prepares a consumer whose streams exist.
 func newWorker(ctx context.Context, nc *nats.Conn, c *Config, merchants []consumer.Merchant, log logrus.FieldLogger) (*consumer.Consumer, error) {
-	streams := consumer.Streams{
-		Subjects: c.subjects(), Replicas: c.NATS.Replicas, MaxWaiting: c.NATS.MaxWaiting, OutcomesMaxAge: c.Outcomes.MaxAge,
-	}
-	err := patiently(ctx, log, isLasting, func() error { return consumer.EnsureStreams(ctx, nc, streams) })
+	err := patiently(ctx, log, isLasting, func() error { return consumer.EnsureStreams(ctx, nc, c.installation().Streams) })
 	if err != nil {
 		return nil, err
 	}

@@ -28,8 +28,10 @@ type credentials struct {
 	signer          *rsa.PrivateKey
 	publicKeyID     string // of the key that answers are asked to be signed with; "" if there are certificates only
 	publicKeys      map[string]*rsa.PublicKey
-	apiV3Key        []byte          // nil without platform certificates
-	v2              *wxpay.V2Config // nil unless refunds go out as v2; hosts are to be added
+	apiV3Key        []byte            // nil without platform certificates
+	v2              *wxpay.V2Config   // nil unless refunds go out as v2; hosts are to be added
+	certificate     *x509.Certificate // of certificate_file, nil without one
+	v2Certificate   *x509.Certificate // of v2, nil without one
 	subMerchants    bool
 	quota           consumer.Quota // the zero value limits nothing
 }
@@ -52,7 +54,7 @@ func (c *Config) readMerchant(key string, m *MerchantConfig) credentials {
 		out.publicKeys[k.ID] = parseFile(c, fmt.Sprintf("%s.public_keys[%d].file", key, i), k.File, public, wxpay.ParsePublicKey)
 	}
 	if m.CertificateFile != "" {
-		parseFile(c, key+".certificate_file", m.CertificateFile, public, wxpay.ParseCertificate)
+		out.certificate = parseFile(c, key+".certificate_file", m.CertificateFile, public, wxpay.ParseCertificate)
 	}
 	if len(m.PublicKeys) > 0 {
 		out.publicKeyID = m.PublicKeys[0].ID
@@ -62,6 +64,7 @@ func (c *Config) readMerchant(key string, m *MerchantConfig) credentials {
 	}
 	if v := m.V2; v != nil {
 		v2 := c.readV2(key+".v2", m.MchID, v)
+		out.v2Certificate = v2.Certificate.Leaf
 		if m.RefundAPI == "v2" {
 			out.v2 = v2
 		}
@@ -213,10 +216,15 @@ func (c *Config) read(key, name string, s secrecy) ([]byte, bool) {
 		return nil, false
 	}
 	defer f.Close()
+	file := namedFile{key: key, path: f.Name()}
 	info, err := f.Stat()
 	if err == nil && s == secret && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 {
+		file.exposed = "read"
 		c.warnings = append(c.warnings, fmt.Sprintf("%s: others can read %s; chmod o-rwx it", key, f.Name()))
+	} else if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o002 != 0 {
+		file.exposed = "write"
 	}
+	c.files = append(c.files, file)
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil || len(data) > maxFile {
 		c.fail(key, "a readable file of at most 1 MiB")

@@ -227,12 +227,3 @@ func TestShowDev(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 }
-
-func readFile(t *testing.T, name string) string {
-	t.Helper()
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}

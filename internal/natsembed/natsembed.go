@@ -15,6 +15,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// Name is what the server calls itself.
+const Name = "wxpay-worker-embedded"
+
 // Options of the server.
 type Options struct {
 	Listen string        // host:port for other clients; port 0 takes a free one; "" listens nowhere
@@ -29,7 +32,7 @@ type Server struct{ s *server.Server }
 // Start runs a server and returns when it takes connections.
 func Start(o Options) (*Server, error) {
 	opts := &server.Options{
-		ServerName: "wxpay-worker-embedded", JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
+		ServerName: Name, JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
 		DontListen: o.Listen == "", NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
 	}
 	if o.Listen != "" {

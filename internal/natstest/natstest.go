@@ -7,7 +7,9 @@ package natstest
 
 import (
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"wxpay-worker/internal/natsembed"
@@ -40,4 +42,26 @@ func Client(t testing.TB, s *natsembed.Server) *nats.Conn {
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// StartFile runs the server that a configuration file describes, as nats-server would, but on a free loopback port and with a
+// store of its own. It returns where clients reach it.
+func StartFile(t testing.TB, file string) (url string) {
+	t.Helper()
+	opts, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatalf("natstest: %v", err)
+	}
+	opts.Host, opts.Port, opts.HTTPPort, opts.HTTPSPort = "127.0.0.1", server.RANDOM_PORT, 0, 0
+	opts.StoreDir, opts.NoSigs, opts.NoLog, opts.SyncAlways = t.TempDir(), true, true, false
+	s, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatalf("natstest: %s: %v", file, err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10*time.Second) || !s.JetStreamEnabled() {
+		t.Fatalf("natstest: %s: not ready in time", file)
+	}
+	return s.ClientURL()
 }
