@@ -87,11 +87,7 @@ func (k *checking) parts(ctx context.Context, c *client) {
 		if absent[part.Stream()] {
 			continue // without its stream a lane cannot be there either
 		}
-		var change *consumer.Change
-		err := k.ask(ctx, func(ctx context.Context) (err error) {
-			change, err = part.Plan(ctx, c.js)
-			return err
-		})
+		change, err := k.plan(ctx, c, part)
 		switch {
 		case err != nil:
 			absent[part.Stream()] = absent[part.Stream()] || part.Kind == consumer.PartStream
@@ -108,6 +104,24 @@ func (k *checking) parts(ctx context.Context, c *client) {
 	if !absent[k.config.subjects().CommandsStream()] {
 		k.orphans(ctx, c)
 	}
+}
+
+// betweenPulls is how long a worker may take to ask a lane for commands again: it looks as if nobody served the lane then.
+const betweenPulls = 200 * time.Millisecond
+
+// plan compares a part with what is there; a lane that nobody serves it looks at once more.
+func (k *checking) plan(ctx context.Context, c *client, part consumer.Part) (change *consumer.Change, err error) {
+	look := func() error {
+		return k.ask(ctx, func(ctx context.Context) (err error) {
+			change, err = part.Plan(ctx, c.js)
+			return err
+		})
+	}
+	if err = look(); err == nil && change.Lane != nil && !change.Lane.Served {
+		time.Sleep(betweenPulls)
+		err = look()
+	}
+	return change, err
 }
 
 // mendAsking is what can be done about a request that failed.
