@@ -59,7 +59,7 @@ type bench struct {
 	mu     sync.Mutex
 	events []event       // every outcome, in order; guarded by mu
 	acks   []string      // every acknowledgement the server saw, in order; guarded by mu
-	news   chan struct{} // closed and replaced at each event; guarded by mu
+	news   chan struct{} // closed and replaced at each event and acknowledgement; guarded by mu
 }
 
 // event is an outcome as a subscriber sees it.
@@ -120,6 +120,8 @@ func (b *bench) listen() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.acks = append(b.acks, string(m.Data))
+		close(b.news)
+		b.news = make(chan struct{})
 	}))
 	check(b.t, errors.Join(acks.SetPendingLimits(-1, -1), b.nc.Flush()))
 }
@@ -204,23 +206,33 @@ func (b *bench) publishFor(mchid string, kind messages.Kind, body string, header
 }
 
 // await returns the first event that fits, waiting for it if need be.
-func (b *bench) await(what string, fits func(event) bool) event {
+func (b *bench) await(what string, fits func(event) bool) (found event) {
+	b.t.Helper()
+	b.until(what, func() bool {
+		i := slices.IndexFunc(b.events, fits)
+		if i >= 0 {
+			found = b.events[i]
+		}
+		return i >= 0
+	})
+	return found
+}
+
+// until waits until what was seen is enough; it is called with b.mu held.
+func (b *bench) until(what string, enough func() bool) {
 	b.t.Helper()
 	limit := time.After(patience)
 	for {
 		b.mu.Lock()
-		news := b.news
-		for _, e := range b.events {
-			if fits(e) {
-				b.mu.Unlock()
-				return e
-			}
-		}
+		news, done := b.news, enough()
 		b.mu.Unlock()
+		if done {
+			return
+		}
 		select {
 		case <-news:
 		case <-limit:
-			b.t.Fatalf("no event: %s; events:\n%s", what, b.history())
+			b.t.Fatalf("never seen: %s; events:\n%s", what, b.history())
 		}
 	}
 }

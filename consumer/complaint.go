@@ -299,18 +299,18 @@ func (l *lane) stepOf(o *order, cmd messages.Command) step {
 	switch c := cmd.(type) {
 	case *messages.ReplyCommand:
 		s.write = func(ctx context.Context) error {
-			return l.complaints.RespondComplaint(ctx, c.ComplaintID, complaintResponse(o, &c.ReplyParams))
+			return l.merchant().Complaints.RespondComplaint(ctx, c.ComplaintID, complaintResponse(o, &c.ReplyParams))
 		}
 		s.shows = func(state *complaintState) found { return state.replied(&c.ReplyParams) }
 	case *messages.DecisionCommand:
 		s.name = stepDecision
 		s.write = func(ctx context.Context) error {
-			return l.complaints.UpdateRefundProgress(ctx, c.ComplaintID, refundProgress(o, c))
+			return l.merchant().Complaints.UpdateRefundProgress(ctx, c.ComplaintID, refundProgress(o, c))
 		}
 		s.shows = func(state *complaintState) found { return state.decided(c.Action) }
 	case *messages.CompleteCommand:
 		s.write = func(ctx context.Context) error {
-			return l.complaints.CompleteComplaint(ctx, c.ComplaintID, c.ComplaintedMchID)
+			return l.merchant().Complaints.CompleteComplaint(ctx, c.ComplaintID, c.ComplaintedMchID)
 		}
 		s.shows = func(state *complaintState) found { return state.completed() }
 	}

@@ -44,7 +44,7 @@ type DeadLetters interface {
 	Remove(ctx context.Context, seq uint64) error
 }
 
-// Options of a Consumer. All fields are required, except Clock.
+// Options of a Consumer. All fields are required, except Observer and Clock.
 type Options struct {
 	Conn        *nats.Conn
 	Subjects    messages.Subjects
@@ -58,12 +58,15 @@ type Options struct {
 	Drain       time.Duration // how long deliveries in flight may take when Run ends
 	Retry       Retry
 	Settlement  Settlement
-	Clock       *Clock // nil: the wall clock
+	Observer    Observer // nil: none
+	Clock       *Clock   // nil: the wall clock
 }
 
 // Consumer carries out commands. Make it with New, start it with Run.
 type Consumer struct {
-	lanes   []*lane
+	mu      sync.Mutex
+	lanes   map[string]*lane // by name; guarded by mu
+	run     *running         // nil while Run does not run, or drains; guarded by mu
 	settler *settler
 	drain   time.Duration
 	*shared
@@ -77,6 +80,7 @@ type shared struct {
 	ledger      *ledger
 	letters     DeadLetters
 	log         logrus.FieldLogger
+	observer    Observer
 	clock       *Clock
 	concurrency int
 	ackWait     time.Duration
@@ -98,27 +102,19 @@ func New(o Options) (*Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	c := &Consumer{drain: o.Drain, shared: &shared{
-		nc: o.Conn, js: js, subjects: o.Subjects, letters: o.DeadLetters, log: o.Log, clock: o.Clock,
+	if o.Observer == nil {
+		o.Observer = unobserved{}
+	}
+	c := &Consumer{drain: o.Drain, lanes: map[string]*lane{}, shared: &shared{
+		nc: o.Conn, js: js, subjects: o.Subjects, letters: o.DeadLetters, log: o.Log, observer: o.Observer, clock: o.Clock,
 		ledger:      &ledger{nc: o.Conn, js: js, subjects: o.Subjects, worker: nuid.Next()},
 		concurrency: o.Concurrency, ackWait: o.AckWait, pinnedTTL: o.PinnedTTL, retry: o.Retry, settlement: o.Settlement,
 		storeTimeout: min(maxStoreTimeout, o.Clock.Wall(o.AckWait/2)),
 		suspects:     &turns{tail: map[string]chan struct{}{}},
 	}}
-	for _, m := range o.Merchants {
-		c.lanes = append(c.lanes, newLane(c.shared, m, familyRefund), newLane(c.shared, m, familyComplaint))
-	}
-	c.settler = newSettler(c.shared, c.lanes)
+	c.settler = newSettler(c.shared)
+	c.Reload(o.Merchants)
 	return c, nil
-}
-
-// queues lists all that is served.
-func (c *Consumer) queues() []*queue {
-	queues := []*queue{&c.settler.queue}
-	for _, l := range c.lanes {
-		queues = append(queues, &l.queue)
-	}
-	return queues
 }
 
 // Run serves all lanes until ctx ends, and then drains them: no new deliveries, those in flight may finish within
@@ -127,37 +123,40 @@ func (c *Consumer) queues() []*queue {
 func (c *Consumer) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	r := &running{work: work}
+	r.ctx, r.fail = context.WithCancelCause(ctx)
+	defer r.fail(nil)
 
-	var running, helpers sync.WaitGroup
-	queues := c.queues()
-	failed := make([]error, len(queues))
-	for i, q := range queues {
-		running.Go(func() { failed[i] = q.run(ctx, work) })
+	c.mu.Lock()
+	c.run = r
+	r.serve(&c.settler.queue)
+	for _, l := range c.lanes {
+		l.stop = r.serve(&l.queue)
 	}
+	c.mu.Unlock()
+
+	var helpers sync.WaitGroup
 	helping, dismiss := context.WithCancel(work)
 	helpers.Go(func() { c.kickAfterReconnects(helping) })
 	helpers.Go(func() { c.reportOrphans(helping) })
+	<-r.ctx.Done()
+	c.mu.Lock()
+	c.run = nil // nothing is begun any more
+	c.mu.Unlock()
 	// A drain that takes too long is cut: what is in flight then is handed back.
-	helpers.Go(func() {
-		select {
-		case <-ctx.Done():
-		case <-helping.Done():
-			return
-		}
-		select {
-		case <-time.After(c.drain):
-			stop()
-		case <-helping.Done():
-		}
-	})
-	running.Wait()
+	cut := time.AfterFunc(c.drain, stop)
+	r.group.Wait()
+	cut.Stop()
 	dismiss()
 	helpers.Wait()
 	// Acknowledgements are not awaited one by one; here is where they must have left.
 	if err := c.nc.FlushTimeout(c.storeTimeout); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		c.log.WithError(err).Warn("some acknowledgements may not have left; their commands come again, and the ledger answers")
 	}
-	return errors.Join(failed...)
+	if ctx.Err() == nil {
+		return context.Cause(r.ctx) // a queue could not be served
+	}
+	return nil
 }
 
 // kickAfterReconnects tells every lane when the connection is new.
@@ -208,9 +207,11 @@ func (c *Consumer) reportOrphans(ctx context.Context) {
 // Orphans counts the waiting commands of merchants that the configuration does not know, by merchant.
 func (c *Consumer) Orphans(ctx context.Context) (map[string]uint64, error) {
 	var known []string
+	c.mu.Lock()
 	for _, l := range c.lanes {
 		known = append(known, l.mchid)
 	}
+	c.mu.Unlock()
 	return Orphans(ctx, c.js, c.subjects, known)
 }
 

@@ -21,7 +21,8 @@ type delivery struct {
 
 	clock   *Clock
 	ackWait time.Duration
-	leased  time.Time // when the lease began, by our clock
+	arrived time.Time // by our clock, as what follows
+	leased  time.Time // when the lease began
 }
 
 func newDelivery(msg *nats.Msg, clock *Clock, ackWait time.Duration) (*delivery, error) {
@@ -29,9 +30,10 @@ func newDelivery(msg *nats.Msg, clock *Clock, ackWait time.Duration) (*delivery,
 	if err != nil {
 		return nil, fmt.Errorf("read delivery metadata: %w", err)
 	}
+	now := clock.Now()
 	return &delivery{
 		msg: msg, sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp,
-		clock: clock, ackWait: ackWait, leased: clock.Now(),
+		clock: clock, ackWait: ackWait, arrived: now, leased: now,
 	}, nil
 }
 

@@ -19,6 +19,7 @@ type order struct {
 	malformed *messages.MalformedError // why it cannot be carried out, nil if it can
 	began     time.Time
 	suspect   bool              // whether it may have killed those who handled it before
+	observed  *Delivery         // what the observer was told; nil if it was not
 	followed  bool              // whether this is a look at an accepted refund, not a command
 	wrote     bool              // whether this delivery has made a writing call
 	media     map[string]string // media_ids of the pictures that the command names as objects, by their references
@@ -39,17 +40,20 @@ type end struct {
 // handle carries out one delivery, from decoding to acknowledgement. Nothing is acknowledged before its record is confirmed.
 func (l *lane) handle(ctx context.Context, o *order, ready <-chan struct{}, done func()) {
 	defer done()
+	if o.observed == nil {
+		ctx = l.begin(ctx, o)
+	}
 	err := o.wait(ctx, ready)
 	if err == nil {
 		err = o.wait(ctx, l.inherited().read)
 	}
 	if err != nil {
-		l.finish(o, again("not begun", 0, err))
+		l.finish(ctx, o, again("not begun", 0, err))
 		return
 	}
 	ctx, cancel := o.untilLeaseEnd(ctx)
 	defer cancel()
-	l.finish(o, l.contain(ctx, o))
+	l.finish(ctx, o, l.contain(ctx, o))
 }
 
 // contain turns a panic into a dead letter: a command that panics once would do so at every redelivery.
@@ -109,7 +113,7 @@ func (l *lane) carryOut(ctx context.Context, o *order) end {
 }
 
 // finish tells the server what became of the delivery, and the log its whole story.
-func (l *lane) finish(o *order, e end) {
+func (l *lane) finish(ctx context.Context, o *order, e end) {
 	var err error
 	switch {
 	case e.again:
@@ -128,7 +132,11 @@ func (l *lane) finish(o *order, e end) {
 	if !o.followed {
 		l.suspicion.note(o, e)
 	}
-	l.logEnd(o, e, errors.Join(e.err, err))
+	r := l.result(o, e, errors.Join(e.err, err))
+	l.logEnd(o, e, r)
+	if o.observed != nil {
+		l.observer.End(ctx, *o.observed, r)
+	}
 }
 
 // again hands the command back.

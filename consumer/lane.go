@@ -26,11 +26,10 @@ const (
 // memory.
 type lane struct {
 	queue
-	family     family
-	mchid      string
-	refunds    Refunds
-	complaints Complaints
-	provider   bool // commands may name a sub-merchant
+	family family
+	mchid  string
+	api    atomic.Pointer[Merchant] // as it was last configured
+	stop   context.CancelFunc       // drains the lane; the Consumer's
 
 	writes *pace // calls that change something
 	reads  *pace // reading back: an allowance of its own, so that neither starves the other
@@ -66,28 +65,21 @@ func newLane(s *shared, m Merchant, f family) *lane {
 			shared: s, stream: s.subjects.CommandsStream(), name: name, filter: s.subjects.Command(m.MchID, messages.KindRefund),
 			log: s.log.WithField(fieldLane, name),
 		},
-		family: f, mchid: m.MchID, refunds: m.Refunds, complaints: m.Complaints, provider: m.SubMerchants,
+		family: f, mchid: m.MchID, stop: func() {},
 		memory: memory{by: map[string]*attempts{}},
 		turns:  turns{tail: map[string]chan struct{}{}},
 		line:   line{by: map[string][]place{}},
 
 		suspicion: suspicion{answered: map[uint64]bool{}, deaths: map[uint64]int{}},
 	}
-	q := m.Quota
 	if f == familyComplaint {
 		l.filter = s.subjects.ComplaintCommands(m.MchID)
-		l.writes = newPace(s.clock, q.Complaints, Rate{})
-		l.reads = newPace(s.clock, Rate{N: q.Complaints.N * readBackShare, Per: q.Complaints.Per}, Rate{})
-	} else {
-		l.writes = newPace(s.clock, q.Refunds, q.FailingRefunds)
-		l.looks = newPace(s.clock, Rate{N: q.Queries.N - q.Queries.N/6, Per: q.Queries.Per}, Rate{})
-		l.reads = newPace(s.clock, Rate{N: (q.Queries.N + 5) / 6, Per: q.Queries.Per}, Rate{})
 	}
+	l.writes, l.reads, l.looks = newPace(s.clock), newPace(s.clock), newPace(s.clock)
+	l.use(m)
 	l.orders = spacing{clock: s.clock, by: map[string]spaced{}}
 	l.limit = l.room
-	if r := l.writes.all.limit; r.N > 0 { // a second's worth: many refunds, one complaint call
-		l.ahead = max(1, int(time.Duration(r.N)*time.Second/r.Per))
-	}
+	l.ahead = l.prefetch
 	l.accept, l.unsure, l.found, l.tend = l.order, l.doubt, l.findWork, l.tendHold
 	l.hold = hold{subs: map[string]time.Time{}, told: true}
 	l.init()
@@ -98,6 +90,33 @@ func newLane(s *shared, m Merchant, f family) *lane {
 // readBackShare is how many times as many reading calls a complaint lane may make as calls that change something: detail and
 // history, of each. WeChat Pay publishes no figure for them; it allows 200 list queries a minute.
 const readBackShare = 2
+
+// use makes the merchant's clients and quotas those of the lane. What is in flight ends with those it began with.
+func (l *lane) use(m Merchant) {
+	l.api.Store(&m)
+	q := m.Quota
+	if l.family == familyComplaint {
+		l.writes.adjust(q.Complaints, Rate{})
+		l.reads.adjust(Rate{N: q.Complaints.N * readBackShare, Per: q.Complaints.Per}, Rate{})
+		return
+	}
+	l.writes.adjust(q.Refunds, q.FailingRefunds)
+	l.looks.adjust(Rate{N: q.Queries.N - q.Queries.N/6, Per: q.Queries.Per}, Rate{})
+	l.reads.adjust(Rate{N: (q.Queries.N + 5) / 6, Per: q.Queries.Per}, Rate{})
+}
+
+// merchant is the merchant as it was last configured.
+func (l *lane) merchant() *Merchant { return l.api.Load() }
+
+// prefetch is how many commands are asked for at once, 0 for any number: a second's worth of the quota, which is many refunds
+// and one complaint call.
+func (l *lane) prefetch() int {
+	r := l.writes.rate()
+	if r.N == 0 {
+		return 0
+	}
+	return max(1, int(time.Duration(r.N)*time.Second/r.Per))
+}
 
 // room is how many deliveries may be in flight now: none more while some of what is here waits for the quota.
 func (l *lane) room() int {
@@ -164,11 +183,11 @@ func (l *lane) unfit(cmd messages.Command) *messages.MalformedError {
 	if !ok {
 		return nil
 	}
-	if c.SubMchID != "" && !l.provider {
+	if c.SubMchID != "" && !l.merchant().SubMerchants {
 		return &messages.MalformedError{Field: prefix + "sub_mchid", Expected: "none, since the merchant is not configured with sub_merchants"}
 	}
 	var argument *wxpay.ArgumentError
-	if api, limited := l.refunds.(interface {
+	if api, limited := l.merchant().Refunds.(interface {
 		Carries(*wxpay.RefundRequest) error
 	}); limited && errors.As(api.Carries(refundRequest(c)), &argument) {
 		return &messages.MalformedError{Field: prefix + argument.Name, Expected: "what the merchant's refund_api carries: " + argument.Rule}

@@ -139,6 +139,7 @@ func TestAcknowledgementsOnTheWire(t *testing.T) {
 	b.end(messages.KindRefund, "R1")
 	b.publish(messages.KindRefund, `{}`)
 	b.settled()
+	b.until("the end of the malformed one", func() bool { return strings.HasPrefix(b.acks[len(b.acks)-1], "+TERM") })
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !strings.HasPrefix(b.acks[0], `-NAK {"delay": `) {

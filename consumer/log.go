@@ -1,12 +1,9 @@
 package consumer
 
 import (
-	"errors"
-
 	"github.com/sirupsen/logrus"
 
 	"wxpay-worker/messages"
-	"wxpay-worker/wxpay"
 )
 
 // The names of the fields of log entries.
@@ -30,38 +27,34 @@ const (
 )
 
 // logEnd writes the one line that tells a delivery's whole story. It names commands by their identity, never by content.
-func (l *lane) logEnd(o *order, e end, err error) {
+func (l *lane) logEnd(o *order, e end, r Result) {
 	f := logrus.Fields{
 		fieldMchID: l.mchid, fieldKind: o.kind, fieldSequence: o.sequence, fieldDelivery: o.delivered,
-		fieldVerdict: e.verdict, fieldTook: l.clock.Now().Sub(o.began).String(),
+		fieldVerdict: r.Verdict, fieldTook: r.Took.String(),
 	}
-	if o.cmd != nil && o.malformed == nil {
-		f[fieldKey] = o.cmd.Key()
+	if r.Key != "" {
+		f[fieldKey] = r.Key
 	}
-	if e.status != "" {
-		f[fieldStatus] = e.status
+	if r.Status != "" {
+		f[fieldStatus] = r.Status
 	}
 	if e.letter != 0 {
-		f[fieldReason], f[fieldLetter] = e.reason, e.letter
+		f[fieldReason], f[fieldLetter] = r.Reason, e.letter
 	}
-	if e.again {
-		f[fieldDelay] = e.delay.String()
+	if r.Again {
+		f[fieldDelay] = r.Delay.String()
 	}
-	var answer *wxpay.Error
-	switch {
-	case errors.As(err, &answer):
-		f[fieldCode], f[fieldHTTP], f[fieldRequestID] = answer.Code, answer.HTTPStatus, answer.RequestID
-	case e.failure != nil && e.failure.HTTPStatus != 0:
-		f[fieldCode], f[fieldHTTP], f[fieldRequestID] = e.failure.Code, e.failure.HTTPStatus, e.failure.RequestID
+	if r.HTTPStatus != 0 {
+		f[fieldCode], f[fieldHTTP], f[fieldRequestID] = r.Code, r.HTTPStatus, r.RequestID
 	}
 	entry := l.log.WithFields(f)
-	if err != nil {
-		entry = entry.WithError(err)
+	if r.Err != nil {
+		entry = entry.WithError(r.Err)
 	}
 	switch {
-	case e.status == messages.StatusFailed:
+	case r.Status == messages.StatusFailed:
 		entry.Warn("command failed")
-	case e.again:
+	case r.Again:
 		entry.Info("command waits")
 	default:
 		entry.Info("command done")

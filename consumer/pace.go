@@ -40,11 +40,45 @@ const (
 	recoverEvery    = 10  // windows
 )
 
-func newPace(clock *Clock, limit, failing Rate) *pace {
-	p := &pace{clock: clock, factor: 1, all: window{limit: limit}, failing: window{limit: failing}}
-	p.failing.fill(nil)
-	p.restart(nil)
-	return p
+// newPace limits nothing until it is told to.
+func newPace(clock *Clock) *pace { return &pace{clock: clock, factor: 1} }
+
+// adjust changes the limits. A limit that is new begins as if it had just been used up at an even pace.
+func (p *pace) adjust(limit, failing Rate) {
+	p.mu.Lock()
+	same := p.all.limit == limit && p.failing.limit == failing
+	if !same {
+		p.all.limit, p.failing.limit, p.rejected = limit, failing, false
+		p.failing.fill(nil)
+	}
+	p.mu.Unlock()
+	if !same {
+		p.restart(nil)
+	}
+}
+
+// rate is the limit.
+func (p *pace) rate() Rate {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all.limit
+}
+
+// used returns the share of the limit that was used in the last window, and how far the pace is slowed down.
+func (p *pace) used() (share, factor float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all.limit.N == 0 {
+		return 0, 1
+	}
+	since, n := p.clock.Now().Add(-p.all.limit.Per), 0
+	for _, t := range p.all.calls {
+		if t.pace != nil && t.due.After(since) { // ours, not what was supposed of others
+			n++
+		}
+	}
+	p.recover(p.clock.Now())
+	return float64(n) / float64(p.all.limit.N), p.factor
 }
 
 // restart forgets what we did and supposes that somebody else made N calls at an even pace until now, and those that are known
@@ -111,11 +145,11 @@ type turn struct {
 
 // turn gets in line for the next call. Whoever has a turn must end it, whether the call was made or not.
 func (p *pace) turn() *turn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.all.limit.N == 0 {
 		return &turn{}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	now := p.clock.Now()
 	p.recover(now)
 	t := &turn{pace: p, due: later(now, p.last), over: make(chan struct{})}
@@ -202,11 +236,14 @@ func (p *pace) recover(now time.Time) {
 // no more calls are made than it allows, until one succeeds.
 func (t *turn) answered(ok bool) {
 	p := t.pace
-	if p == nil || p.failing.limit.N == 0 {
+	if p == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.failing.limit.N == 0 {
+		return
+	}
 	switch {
 	case ok && p.rejected:
 		p.rejected = false

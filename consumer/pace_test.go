@@ -6,6 +6,12 @@ import (
 	"time"
 )
 
+func fullPace(limit, failing Rate) *pace {
+	p := newPace(nil)
+	p.adjust(limit, failing)
+	return p
+}
+
 // next waits for the next turn.
 func (p *pace) next() *turn {
 	t := p.turn()
@@ -40,7 +46,7 @@ func TestPaceHoldsInEveryWindow(t *testing.T) {
 	for name, r := range map[string]Rate{"refunds": {150, time.Second}, "complaints": {60, time.Minute}, "one": {1, time.Second}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPace(nil, r, Rate{})
+				p := fullPace(r, Rate{})
 				time.Sleep(r.Per * 3 / 2) // a burst is ready
 				at := granted(p, 5*r.N)
 				if n := most(at, r.Per); n > r.N {
@@ -57,7 +63,7 @@ func TestPaceHoldsInEveryWindow(t *testing.T) {
 // Calls that take long are counted as WeChat Pay may see them: one may arrive at any time until it is answered.
 func TestPaceCountsACallUntilItIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPace(nil, Rate{10, time.Second}, Rate{})
+		p := fullPace(Rate{10, time.Second}, Rate{})
 		time.Sleep(time.Minute)
 		slow := p.next()
 		granted(p, 9)
@@ -78,7 +84,7 @@ func TestPaceCountsACallUntilItIsAnswered(t *testing.T) {
 // Who takes a lane over counts the calls that are known of, whenever within the window they were.
 func TestPaceInheritsCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPace(nil, Rate{60, time.Minute}, Rate{})
+		p := fullPace(Rate{60, time.Minute}, Rate{})
 		var calls []time.Time
 		for range 58 {
 			calls = append(calls, time.Now())
@@ -93,7 +99,7 @@ func TestPaceInheritsCalls(t *testing.T) {
 // A lane just taken over begins as if the one before had used its quota: together they stay within it at an even pace.
 func TestPaceStartsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPace(nil, Rate{60, time.Minute}, Rate{})
+		p := fullPace(Rate{60, time.Minute}, Rate{})
 		if at := granted(p, 3); at[0] < time.Second || at[2] < 3*time.Second || at[2] > 5*time.Second {
 			t.Errorf("first calls after %v", at)
 		}
@@ -103,7 +109,7 @@ func TestPaceStartsEmpty(t *testing.T) {
 // A 429 halves the pace, once for all the calls that were on their way; it recovers by and by.
 func TestThrottledPaceHalvesAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPace(nil, Rate{100, time.Second}, Rate{})
+		p := fullPace(Rate{100, time.Second}, Rate{})
 		time.Sleep(time.Minute)
 		for range 10 {
 			p.throttle()
@@ -130,7 +136,7 @@ func TestThrottledPaceHalvesAndRecovers(t *testing.T) {
 // Failing refunds have a budget of their own: once it is used up, calls go no faster than it, until one succeeds.
 func TestFailingRefundsSlowThePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPace(nil, Rate{150, time.Second}, Rate{6, time.Second})
+		p := fullPace(Rate{150, time.Second}, Rate{6, time.Second})
 		time.Sleep(time.Minute)
 		refused := func() {
 			call := p.next()

@@ -114,7 +114,7 @@ func (l *lane) mediaID(ctx context.Context, o *order, a *attempts, image []byte)
 	if err != nil {
 		return stop(again("out of budget", 0, err))
 	}
-	id, err = l.complaints.UploadImage(ctx, "", image)
+	id, err = l.merchant().Complaints.UploadImage(ctx, "", image)
 	turn.end()
 	verdict := Classify(callRead, err) // like reading it leaves nothing behind that matters
 	paced(turn, verdict, err)

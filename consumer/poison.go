@@ -120,6 +120,7 @@ func (s *suspicion) write(metadata map[string]string, alone uint64) {
 func (l *lane) handleSuspect(ctx context.Context, d *delivery) {
 	o := &order{delivery: d, subject: d.msg.Subject, began: l.clock.Now(), suspect: true}
 	_, o.kind, _ = l.subjects.ParseCommand(d.msg.Subject)
+	ctx = l.begin(ctx, o)
 	ready, done := l.suspects.take("")
 	defer done()
 	err := o.wait(ctx, ready)
@@ -127,7 +128,7 @@ func (l *lane) handleSuspect(ctx context.Context, d *delivery) {
 		err = o.wait(ctx, l.inherited().read)
 	}
 	if err != nil {
-		l.finish(o, again("not begun", 0, err))
+		l.finish(ctx, o, again("not begun", 0, err))
 		return
 	}
 	l.mark(ctx, d.sequence)
@@ -135,13 +136,13 @@ func (l *lane) handleSuspect(ctx context.Context, d *delivery) {
 	// Crash from here on: the mark says over which command.
 	deaths := l.suspicion.died(d.sequence)
 	if deaths > poisonDeaths { // even reading it was too much
-		l.finish(o, l.buryPoison(ctx, o))
+		l.finish(ctx, o, l.buryPoison(ctx, o))
 		return
 	}
 	ready, done = l.join(o)
 	if deaths == poisonDeaths {
 		defer done()
-		l.finish(o, l.buryPoison(ctx, o))
+		l.finish(ctx, o, l.buryPoison(ctx, o))
 		return
 	}
 	l.handle(ctx, o, ready, done)

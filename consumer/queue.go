@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,7 +27,7 @@ type queue struct {
 	// limit is how many deliveries may be in flight now.
 	limit func() int
 	// ahead is how many are asked for at once; 0: as many as may be in flight.
-	ahead int
+	ahead func() int
 	// accept prepares a delivery, in the order of arrival, and returns what to do about it in a goroutine of its own.
 	accept func(d *delivery) (handle func(work context.Context))
 	// found is told what the consumer is like before anything is pulled from it, tend is called now and then and told whether a
@@ -41,6 +42,9 @@ type queue struct {
 	kicked  chan struct{} // the connection is new: pulls are gone, and the server may have forgotten counts
 	nudged  chan struct{} // the limit may have changed
 
+	ready, serving atomic.Bool  // what Status tells
+	flying         atomic.Int64 // the same
+
 	// ---
 	pull     *puller
 	inFlight int         // handlers
@@ -52,6 +56,9 @@ func (q *queue) init() {
 	q.arrived, q.through = make(chan *nats.Msg), make(chan struct{})
 	q.kicked, q.nudged = make(chan struct{}, 1), make(chan struct{}, 1)
 	q.pull = newPuller(q.nc, q.stream, q.name, q.pinnedTTL)
+	if q.ahead == nil {
+		q.ahead = func() int { return 0 }
+	}
 }
 
 // config is the queue's consumer.
@@ -103,7 +110,11 @@ func (q *queue) run(ctx, work context.Context) error {
 	resume := time.After(0)
 	q.unshared = true
 	q.unsure(work)
+	defer q.ready.Store(false)
 	for ctx.Err() == nil {
+		q.ready.Store(resume == nil)
+		q.serving.Store(q.pull.pin != "")
+		q.flying.Store(int64(q.inFlight))
 		if resume == nil {
 			if err := q.refill(); err != nil {
 				q.log.WithError(err).Warn("cannot pull")
@@ -143,8 +154,8 @@ func (q *queue) run(ctx, work context.Context) error {
 // refill asks for as many messages as there is room for, once the last pull is used up; without room it keeps the pin.
 func (q *queue) refill() error {
 	if room := q.limit() - q.inFlight - len(q.held); room > 0 && !q.pull.open() {
-		if q.ahead > 0 {
-			room = min(room, q.ahead)
+		if ahead := q.ahead(); ahead > 0 {
+			room = min(room, ahead)
 		}
 		return q.pull.ask(room)
 	}
@@ -224,6 +235,7 @@ func signal(c chan struct{}) {
 
 // drain gives back what has not begun and waits for what has. The server takes back what it could not deliver any more.
 func (q *queue) drain(sub *nats.Subscription) error {
+	defer q.serving.Store(false)
 	drained := make(chan struct{}, 2)
 	sub.SetClosedHandler(func(string) { drained <- struct{}{} })
 	if err := sub.Drain(); err != nil {

@@ -53,7 +53,7 @@ func (l *lane) readComplaint(ctx context.Context, o *order, firstAt time.Time) (
 		return nil, err
 	}
 	state := &complaintState{since: firstAt.Add(-readBackSkew)}
-	detail, err := l.complaints.Complaint(ctx, complaintID)
+	detail, err := l.merchant().Complaints.Complaint(ctx, complaintID)
 	turn.end()
 	if Classify(callRead, err) == Rejected {
 		return state, nil
@@ -70,7 +70,7 @@ func (l *lane) readComplaint(ctx context.Context, o *order, firstAt time.Time) (
 		if err != nil {
 			return nil, err
 		}
-		page, err := l.complaints.NegotiationHistory(ctx, complaintID, historyPage, offset)
+		page, err := l.merchant().Complaints.NegotiationHistory(ctx, complaintID, historyPage, offset)
 		turn.end()
 		if err != nil {
 			return nil, fmt.Errorf("read negotiation history back: %w", err)

@@ -59,7 +59,7 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 	if err != nil {
 		return again("out of budget", 0, err), true
 	}
-	found, err := l.refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
+	found, err := l.merchant().Refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
 	turn.end()
 	switch {
 	case err == nil && !sameRefund(cmd, found):
@@ -106,7 +106,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	before := *a
 	a.wrote(l.clock.Now(), true)
 	o.wrote = true
-	created, err := l.refunds.CreateRefund(ctx, refundRequest(cmd))
+	created, err := l.merchant().Refunds.CreateRefund(ctx, refundRequest(cmd))
 	turn.end()
 	a.last = l.clock.Now() // nobody knows when within the call it was carried out
 	// Crash here: the refund may exist, no outcome says so. The redelivery asks by the same out_refund_no.

@@ -69,35 +69,54 @@ func (l *lane) follow(ctx context.Context, o *order, f followed) error {
 // settler takes what is due, for all merchants.
 type settler struct {
 	queue
-	lanes map[string]*lane // the refund lanes, by merchant
 
-	mu   sync.Mutex
-	busy map[string]int // looks in flight by merchant; guarded by mu
+	mu    sync.Mutex
+	lanes map[string]*lane // the refund lanes, by merchant; guarded by mu
+	busy  map[string]int   // looks in flight by merchant; guarded by mu
 }
 
 // settlerShare is how much of the looks in flight one merchant may have: its hanging queries must not stop the others'.
 const settlerShare = 4
 
-func newSettler(s *shared, lanes []*lane) *settler {
+func newSettler(s *shared) *settler {
 	w := &settler{lanes: map[string]*lane{}, busy: map[string]int{}, queue: queue{
 		shared: s, stream: s.subjects.SettlementsStream(), name: "settlement", filter: s.subjects.SettlementDue("*"),
 		log: s.log.WithField(fieldLane, "settlement"), limit: func() int { return s.concurrency },
 		unsure: func(context.Context) {}, // a look that is taken twice changes nothing
 	}}
-	for _, l := range lanes {
-		if l.family == familyRefund {
-			w.lanes[l.mchid] = l
-		}
-	}
 	w.accept = w.due
 	w.init()
 	return w
 }
 
+// follow makes a refund lane's merchant one whose refunds are followed.
+func (w *settler) follow(l *lane) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l.family == familyRefund {
+		w.lanes[l.mchid] = l
+	}
+}
+
+// drop ends that; what is due of the merchant is put off.
+func (w *settler) drop(l *lane) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lanes[l.mchid] == l {
+		delete(w.lanes, l.mchid)
+	}
+}
+
+func (w *settler) lane(mchid string) *lane {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lanes[mchid]
+}
+
 // due reads a refund whose time has come.
 func (w *settler) due(d *delivery) func(context.Context) {
 	mchid, ok := w.subjects.ParseSettlementDue(d.msg.Subject)
-	l := w.lanes[mchid]
+	l := w.lane(mchid)
 	if !ok || l == nil {
 		// A merchant that is not configured (any more): it may come back.
 		return func(context.Context) { w.finishUnknown(d) }
@@ -110,17 +129,19 @@ func (w *settler) due(d *delivery) func(context.Context) {
 		attempts: int(headerUint(d.msg.Header, messages.HeaderAttempts)),
 	}
 	if !w.enter(mchid) {
-		return func(context.Context) { l.finish(o, again("merchant is busy", l.settlement.First, nil)) }
+		return func(context.Context) {
+			l.finish(context.Background(), o, again("merchant is busy", l.settlement.First, nil))
+		}
 	}
 	return func(work context.Context) {
 		defer w.leave(mchid)
-		ctx, cancel := o.untilLeaseEnd(work)
+		ctx, cancel := o.untilLeaseEnd(l.begin(work, o))
 		defer cancel()
 		e, panicked := l.protect(func() end { return l.look(ctx, o, f) })
 		if panicked {
 			e = again("panicked", l.settlement.Max, nil)
 		}
-		l.finish(o, e)
+		l.finish(ctx, o, e)
 	}
 }
 
@@ -182,7 +203,7 @@ func (l *lane) look(ctx context.Context, o *order, f followed) end {
 	if err := turn.come(func(ready <-chan struct{}) error { return o.wait(ctx, ready) }); err != nil {
 		return again("out of budget", l.retry.Initial, err)
 	}
-	found, err := l.refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
+	found, err := l.merchant().Refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
 	turn.end()
 	if err == nil && sameRefund(cmd, found) {
 		out := refundOutcome(cmd, found, max(f.attempts, 1))
