@@ -282,7 +282,7 @@ func (b *bench) settled() {
 	b.mu.Lock()
 	for _, e := range b.events {
 		if e.Final || e.Status == messages.StatusAccepted {
-			key := string(e.Kind) + "/" + e.Key
+			key := e.MchID + "/" + string(e.Kind) + "/" + e.Key
 			ends[key] = append(ends[key], string(e.Status))
 			if e.Status == messages.StatusFailed {
 				if letter, err := b.letters.Get(b.t.Context(), e.DeadLetter); err != nil {

@@ -139,6 +139,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	helping, dismiss := context.WithCancel(work)
 	helpers.Go(func() { c.kickAfterReconnects(helping) })
 	helpers.Go(func() { c.reportOrphans(helping) })
+	helpers.Go(func() { c.balance(r.ctx) })
 	<-r.ctx.Done()
 	c.mu.Lock()
 	c.run = nil // nothing is begun any more

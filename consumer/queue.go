@@ -41,20 +41,27 @@ type queue struct {
 	through chan struct{} // one value for each handler that ends
 	kicked  chan struct{} // the connection is new: pulls are gone, and the server may have forgotten counts
 	nudged  chan struct{} // the limit may have changed
+	yields  chan struct{} // the queue is to be given up for a while
 
-	ready, serving atomic.Bool  // what Status tells
-	flying         atomic.Int64 // the same
+	yielding atomic.Bool // from then until it has been
+
+	ready  atomic.Bool            // what others may know: whether messages are asked for,
+	pinned atomic.Pointer[string] // by what the server knows us while the queue is ours, "" while it is not,
+	flying atomic.Int64           // and inFlight
 
 	// ---
 	pull     *puller
 	inFlight int         // handlers
 	unshared bool        // nobody served the queue before our first pin: it tells nothing new
+	giving   bool        // it is being given up: nothing more is asked for
+	rest     time.Time   // it has been: nothing is asked for before this
 	held     []*delivery // arrived beyond what was asked for (after a reconnect), kept alive until there is room
 }
 
 func (q *queue) init() {
 	q.arrived, q.through = make(chan *nats.Msg), make(chan struct{})
-	q.kicked, q.nudged = make(chan struct{}, 1), make(chan struct{}, 1)
+	q.kicked, q.nudged, q.yields = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	q.pinned.Store(new(string))
 	q.pull = newPuller(q.nc, q.stream, q.name, q.pinnedTTL)
 	if q.ahead == nil {
 		q.ahead = func() int { return 0 }
@@ -112,10 +119,9 @@ func (q *queue) run(ctx, work context.Context) error {
 	q.unsure(work)
 	defer q.ready.Store(false)
 	for ctx.Err() == nil {
-		q.ready.Store(resume == nil)
-		q.serving.Store(q.pull.pin != "")
-		q.flying.Store(int64(q.inFlight))
+		q.show(resume == nil)
 		if resume == nil {
+			q.giveUp()
 			if err := q.refill(); err != nil {
 				q.log.WithError(err).Warn("cannot pull")
 			}
@@ -132,6 +138,9 @@ func (q *queue) run(ctx, work context.Context) error {
 			q.inFlight--
 			q.beginHeld(work)
 		case <-q.nudged:
+		case <-q.yields:
+			q.giving = q.pull.pin != ""
+			q.yielding.Store(q.giving)
 		case <-resume:
 			resume = nil
 			if err := q.ensure(ctx, work); err != nil {
@@ -151,8 +160,32 @@ func (q *queue) run(ctx, work context.Context) error {
 	return q.drain(sub)
 }
 
+// show lets others know how the queue stands.
+func (q *queue) show(ready bool) {
+	q.ready.Store(ready)
+	q.flying.Store(int64(q.inFlight))
+	if pin := q.pull.pin; *q.pinned.Load() != pin {
+		q.pinned.Store(&pin)
+	}
+}
+
+// giveUp hands the queue to another worker once nothing of it is in our hands, if it is to be given up.
+func (q *queue) giveUp() {
+	if !q.giving || q.pull.open() || q.inFlight > 0 || len(q.held) > 0 {
+		return
+	}
+	q.log.Info("lane given up: another worker has fewer")
+	q.handOver()
+	q.giving, q.pull.pin = false, ""
+	q.yielding.Store(false)
+	q.rest = time.Now().Add(balanceRest * q.pinnedTTL)
+}
+
 // refill asks for as many messages as there is room for, once the last pull is used up; without room it keeps the pin.
 func (q *queue) refill() error {
+	if q.giving || time.Now().Before(q.rest) {
+		return q.pull.keepPin()
+	}
 	if room := q.limit() - q.inFlight - len(q.held); room > 0 && !q.pull.open() {
 		if ahead := q.ahead(); ahead > 0 {
 			room = min(room, ahead)
@@ -222,6 +255,12 @@ func (q *queue) keepHeld(ctx context.Context) {
 // kick tells the queue that its connection is new.
 func (q *queue) kick() { signal(q.kicked) }
 
+// yield asks the queue to let another worker have it.
+func (q *queue) yield() {
+	q.yielding.Store(true)
+	signal(q.yields)
+}
+
 // nudge tells the queue that its limit may have changed.
 func (q *queue) nudge() { signal(q.nudged) }
 
@@ -235,7 +274,7 @@ func signal(c chan struct{}) {
 
 // drain gives back what has not begun and waits for what has. The server takes back what it could not deliver any more.
 func (q *queue) drain(sub *nats.Subscription) error {
-	defer q.serving.Store(false)
+	defer q.pinned.Store(new(string))
 	drained := make(chan struct{}, 2)
 	sub.SetClosedHandler(func(string) { drained <- struct{}{} })
 	if err := sub.Drain(); err != nil {
@@ -257,7 +296,8 @@ func (q *queue) drain(sub *nats.Subscription) error {
 			draining = false
 		}
 	}
-	return q.handOver()
+	q.handOver()
+	return nil
 }
 
 func (q *queue) giveBack(m *nats.Msg) {
@@ -267,9 +307,9 @@ func (q *queue) giveBack(m *nats.Msg) {
 }
 
 // handOver gives the pin up, so that another worker takes the queue at once and not when the pin has run out.
-func (q *queue) handOver() error {
+func (q *queue) handOver() {
 	if q.pull.pin == "" || !q.nc.IsConnected() {
-		return nil
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), q.storeTimeout)
 	defer cancel()
@@ -280,5 +320,4 @@ func (q *queue) handOver() error {
 	if err != nil {
 		q.log.WithError(err).Warn("lane not handed over; another worker takes it when the pin has run out")
 	}
-	return nil
 }

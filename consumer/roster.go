@@ -93,7 +93,7 @@ func (c *Consumer) Status() []LaneStatus {
 	defer c.mu.Unlock()
 	all := []LaneStatus{{
 		Name: c.settler.name, Stream: c.settler.stream, Family: settlementLane, Slowed: 1,
-		Ready: c.settler.ready.Load(), Serving: c.settler.serving.Load(), InFlight: int(c.settler.flying.Load()),
+		Ready: c.settler.ready.Load(), Serving: *c.settler.pinned.Load() != "", InFlight: int(c.settler.flying.Load()),
 	}}
 	for _, l := range c.lanes {
 		all = append(all, l.status())
@@ -104,7 +104,7 @@ func (c *Consumer) Status() []LaneStatus {
 func (l *lane) status() LaneStatus {
 	s := LaneStatus{
 		Name: l.name, Stream: l.stream, MchID: l.mchid, Family: string(l.family),
-		Ready: l.ready.Load(), Serving: l.serving.Load(), InFlight: int(l.flying.Load()), Paced: int(l.paused.Load()),
+		Ready: l.ready.Load(), Serving: *l.pinned.Load() != "", InFlight: int(l.flying.Load()), Paced: int(l.paused.Load()),
 		HeldFor: l.holding(""),
 	}
 	l.hold.mu.Lock()

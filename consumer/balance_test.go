@@ -1,0 +1,100 @@
+package consumer_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"wxpay-worker/consumer"
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
+)
+
+// census notes which worker made which merchant's last call.
+type census struct {
+	mu   sync.Mutex
+	last map[string]string // worker by merchant; guarded by mu
+}
+
+func (c *census) of(worker string) (merchants int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.last {
+		if w == worker {
+			merchants++
+		}
+	}
+	return merchants
+}
+
+type counted struct {
+	consumer.Refunds
+	note func()
+}
+
+func (c counted) CreateRefund(ctx context.Context, r *wxpay.RefundRequest) (*wxpay.Refund, error) {
+	c.note()
+	return c.Refunds.CreateRefund(ctx, r)
+}
+
+// as has a worker's calls counted under its name.
+func (c *census) as(worker string) option {
+	return func(o *consumer.Options) {
+		for i, m := range o.Merchants {
+			o.Merchants[i].Refunds = counted{m.Refunds, func() {
+				c.mu.Lock()
+				c.last[m.MchID] = worker
+				c.mu.Unlock()
+			}}
+		}
+	}
+}
+
+// Busy lanes are spread over the workers when one joins, without losing or doubling anything, and come back when it leaves.
+func TestBusyLanesAreSpread(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	merchants := []string{mchid, "1900000002", "1900000003", "1900000004"}
+	for _, id := range merchants[1:] {
+		b.merchant(id)
+	}
+	c := &census{last: map[string]string{}}
+	b.start(c.as("first"))
+	n := 0
+	round := func() { // one refund of each merchant: its lane stays busy
+		n++
+		for _, id := range merchants {
+			b.publishFor(id, messages.KindRefund, fmt.Sprintf(`{"out_refund_no":"R%d","transaction_id":"%sTX%d","amount":{"refund":1,"total":1}}`, n, id, n))
+		}
+		for _, id := range merchants {
+			b.await("accepted", func(e event) bool {
+				return e.MchID == id && e.Key == fmt.Sprintf("R%d", n) && e.Status == messages.StatusAccepted
+			})
+		}
+	}
+	until := func(what string, fits func() bool) {
+		t.Helper()
+		for limit := time.Now().Add(patience); !fits(); round() {
+			if time.Now().After(limit) {
+				t.Fatalf("never seen: %s: %v", what, c.last)
+			}
+		}
+	}
+	round()
+	if c.of("first") != 4 {
+		t.Fatalf("served by %v", c.last)
+	}
+	second := b.start(c.as("second"))
+	until("two lanes each", func() bool { return c.of("first") == 2 && c.of("second") == 2 })
+	for range 20 {
+		round()
+	}
+	if c.of("first") != 2 || c.of("second") != 2 {
+		t.Errorf("the lanes did not stay: %v", c.last)
+	}
+	check(t, second.stop())
+	until("all lanes back", func() bool { return c.of("first") == 4 })
+	b.settled()
+}
