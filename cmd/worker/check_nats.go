@@ -36,7 +36,8 @@ func (k *checking) nats(ctx context.Context) {
 		return
 	}
 	if err := tryInbox(nc); err != nil {
-		k.bad("permissions", nc.NewInbox(), err.Error()+": no request would be answered", "allow its inbox to this user (deploy/nats/secure.conf)")
+		inbox := nc.NewInbox()
+		k.bad("permissions", inbox[:strings.LastIndexByte(inbox, '.')]+".>", err.Error()+": no request would be answered", "allow its inbox to this user (deploy/nats/secure.conf)")
 		return
 	}
 	k.permissions(ctx, c)

@@ -32,16 +32,19 @@ type Config struct {
 type NATSConfig struct {
 	// URL is nats://host:port or tls://host:port, comma separated for a cluster, without user or password. Empty: `worker run`
 	// starts an embedded server, and the other commands look for it where it listens.
-	URL          string         `yaml:"url"`
-	CredsFile    string         `yaml:"creds_file"`     // JWT and seed
-	NkeySeedFile string         `yaml:"nkey_seed_file"` // seed of a user nkey
-	User         string         `yaml:"user"`
-	PasswordFile string         `yaml:"password_file"`
-	TLS          TLSConfig      `yaml:"tls"`
-	Prefix       string         `yaml:"prefix" default:"wxpay"`                                 // of subjects and, in upper case, of streams; 1–32 of A-Z a-z 0-9 _ -
-	Replicas     int            `yaml:"replicas" default:"1"`                                   // of the streams: 1 or 3; 1 with the embedded server
-	MaxWaiting   int64          `yaml:"max_waiting" default:"2000000" min:"1" max:"1000000000"` // messages per command subject; then its publishers are refused
-	Embedded     EmbeddedConfig `yaml:"embedded"`
+	URL          string `yaml:"url"`
+	CredsFile    string `yaml:"creds_file"`     // JWT and seed
+	NkeySeedFile string `yaml:"nkey_seed_file"` // seed of a user nkey
+	User         string `yaml:"user"`
+	PasswordFile string `yaml:"password_file"`
+	// InboxPrefix is where answers arrive. Empty: _INBOX_ and the user's name (its bytes outside A-Z a-z 0-9 _ - escaped as in
+	// outcome subjects) with nats.user, else _INBOX: on a server that limits its users each needs an inbox of its own.
+	InboxPrefix string         `yaml:"inbox_prefix"`
+	TLS         TLSConfig      `yaml:"tls"`
+	Prefix      string         `yaml:"prefix" default:"wxpay"`                                 // of subjects and, in upper case, of streams; 1–32 of A-Z a-z 0-9 _ -
+	Replicas    int            `yaml:"replicas" default:"1"`                                   // of the streams: 1 or 3; 1 with the embedded server
+	MaxWaiting  int64          `yaml:"max_waiting" default:"2000000" min:"1" max:"1000000000"` // messages per command subject; then its publishers are refused
+	Embedded    EmbeddedConfig `yaml:"embedded"`
 }
 
 // TLSConfig is for connections to NATS. Empty: as the URL's scheme says, with the system's roots.
@@ -223,6 +226,14 @@ func (c *Config) installation() consumer.Installation {
 		i.Merchants = append(i.Merchants, m.MchID)
 	}
 	return i
+}
+
+// inboxPrefix is where answers from NATS arrive; "" is the client's default.
+func (n *NATSConfig) inboxPrefix() string {
+	if n.InboxPrefix == "" && n.User != "" {
+		return "_INBOX_" + messages.EscapeToken(n.User)
+	}
+	return n.InboxPrefix
 }
 
 // path resolves a path of the configuration.

@@ -46,6 +46,8 @@ func (c *Config) checkNATS() {
 	}
 	c.must(ways <= 1, "nats", "only one of creds_file, nkey_seed_file and user")
 	c.must((n.User == "") == (n.PasswordFile == ""), "nats.user", "it together with password_file, or neither")
+	c.must(n.InboxPrefix == "" || isAll(n.InboxPrefix, isInboxByte) && !strings.Contains("."+n.InboxPrefix+".", ".."), "nats.inbox_prefix",
+		"subject tokens of A-Z a-z 0-9 _ - =, separated by dots")
 	c.must((n.TLS.CertFile == "") == (n.TLS.KeyFile == ""), "nats.tls", "cert_file together with key_file, or neither")
 	if _, err := messages.NewSubjects(n.Prefix); err != nil {
 		c.fail("nats.prefix", "1 to 32 characters of A-Z a-z 0-9 _ -")
@@ -141,6 +143,8 @@ func isAll(s string, ok func(byte) bool) bool {
 func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
+
+func isInboxByte(c byte) bool { return isAlphanumeric(c) || strings.IndexByte("_-=.", c) >= 0 }
 
 func isAlphanumeric(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'

@@ -20,12 +20,15 @@ import (
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
-// TestMain keeps the environment of whoever runs the tests out of them.
+// TestMain keeps the environment of whoever runs the tests out of them, and sets what a server's needs.
 func TestMain(m *testing.M) {
 	for _, variable := range os.Environ() {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "WXPAY_") {
 			os.Unsetenv(name)
 		}
+	}
+	for _, user := range users { // what deploy/nats/secure.conf takes from the environment
+		os.Setenv(passwordVariable(user), "of-"+user)
 	}
 	os.Exit(m.Run())
 }

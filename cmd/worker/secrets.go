@@ -126,6 +126,9 @@ func (c *Config) addRoots(pool *x509.CertPool, key, file string) {
 // natsOptions are how to prove to NATS who we are, and to whom we speak.
 func (c *Config) natsOptions() ([]nats.Option, error) {
 	n, options := &c.NATS, []nats.Option(nil)
+	if prefix := n.inboxPrefix(); prefix != "" {
+		options = append(options, nats.CustomInboxPrefix(prefix))
+	}
 	switch {
 	case n.CredsFile != "":
 		if creds, ok := c.read("nats.creds_file", n.CredsFile, secret); ok {

@@ -53,7 +53,7 @@ func StartFile(t testing.TB, file string) (url string) {
 		t.Fatalf("natstest: %v", err)
 	}
 	opts.Host, opts.Port, opts.HTTPPort, opts.HTTPSPort = "127.0.0.1", server.RANDOM_PORT, 0, 0
-	opts.StoreDir, opts.NoSigs, opts.NoLog, opts.SyncAlways = t.TempDir(), true, true, false
+	opts.StoreDir, opts.NoSigs, opts.NoLog = t.TempDir(), true, true
 	s, err := server.NewServer(opts)
 	if err != nil {
 		t.Fatalf("natstest: %s: %v", file, err)
