@@ -10,21 +10,16 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 )
 
 // Pictures do not fit into commands: they lie in an object store, and commands refer to them as obj://BUCKET/NAME. The worker
 // that carries a command out uploads what it refers to.
-
-// referencePrefix is how a reference begins. A media id is anything else.
-const referencePrefix = "obj://"
 
 // picturesMaxAge is how long a picture is kept: as long as outcomes are by default, which is far longer than a command is
 // tried, and not for ever, since complaints show people's affairs. Whoever wants another age makes the bucket beforehand.
@@ -73,21 +68,15 @@ func (p *pictures) references(flag string, named []string) (references []string,
 
 // reference is what a command says of one picture: of a file, the name it will have in the bucket.
 func (p *pictures) reference(value string) (string, error) {
-	if !strings.HasPrefix(value, referencePrefix) {
+	bucket, _, isRef := messages.ParsePictureRef(value)
+	if !isRef {
 		name, err := p.add(value)
-		return referencePrefix + p.bucket.Bucket + "/" + name, err
+		return messages.PictureRef(p.bucket.Bucket, name), err
 	}
-	if !isReference(value) {
+	if bucket == "" {
 		return "", errors.New("expected obj://BUCKET/NAME, BUCKET of 1 to 64 characters A-Z a-z 0-9 _ -, NAME of 1 to 256 bytes without control characters")
 	}
 	return value, nil
-}
-
-// isReference reports whether an object store can hold an object of that name.
-func isReference(s string) bool {
-	bucket, name, ok := strings.Cut(strings.TrimPrefix(s, referencePrefix), "/")
-	return ok && len(bucket) <= 64 && isAll(bucket, func(c byte) bool { return isAlphanumeric(c) || c == '_' || c == '-' }) &&
-		0 < len(name) && len(name) <= 256 && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
 // add reads a file, and returns the name under which it will be in the bucket.

@@ -72,7 +72,7 @@ func TestRoles(t *testing.T) {
 
 	run(t, exitDone, "", "setup", "-c", operator)
 	again := run(t, exitDone, "", "setup", "-c", config) // a worker may look, and finds that it fits
-	if strings.Count(again.out.String(), "fits ") != 7 {
+	if strings.Count(again.out.String(), "fits ") != 8 {
 		t.Errorf("setup as the worker: %s", again.out)
 	}
 	worker := r.work(t)
@@ -104,6 +104,12 @@ func TestRoles(t *testing.T) {
 	withRefund := `{"id":"D2","complaint_id":"c3","action":"APPROVE","launch_refund_day":0,"refund":{"out_refund_no":"R2","out_trade_no":"T-2","amount":{"refund":1,"total":1}}}`
 	run(t, exitDone, withRefund, "send", "decision", "-c", r.config[publisher], "--mchid", mchid)
 	watch.saw(watch.out, "R2")
+
+	// The operator stores a picture, and the worker uploads it.
+	if out := send("operator", "reply", "--id", "P2", "--complaint-id", "c2", "--complainted-mchid", "1", "--content", "见图",
+		"--picture", writeFile(t, filepath.Join(t.TempDir(), "bill.png"), "\x89PNG\r\n\x1a\n"), "--wait"); !strings.Contains(out, "succeeded") {
+		t.Errorf("reply with a picture: %s", out)
+	}
 
 	// Both may check: the worker all of it, the operator all but what only a worker needs.
 	c := checkConfig(t, exitDone, config, "--online")
@@ -237,7 +243,7 @@ func TestRolesMayNoMore(t *testing.T) {
 		"$JS.ACK." + subjects.CommandsStream() + ".refund-" + mchid + ".1.1.1.1.1",
 	}
 	may := map[string][]string{ // of these, what the role is for
-		"worker": {targets[1], targets[2], targets[3], targets[0], targets[10], targets[13], targets[15]},
+		"worker": {targets[1], targets[2], targets[3], targets[0], targets[10], targets[13], targets[14], targets[15]},
 	}
 	may["operator"] = []string{targets[0], targets[13]}
 	for _, user := range users {
