@@ -178,14 +178,17 @@ func (w *worker) kill() {
 	w.cancel()
 }
 
-func (b *bench) client(mchid string) *wxpay.Client {
+func (b *bench) client(mchid string) *wxpay.Client { return b.clientWith(mchid, 2*time.Second) }
+
+// clientWith is a client that waits so long for an answer.
+func (b *bench) clientWith(mchid string, timeout time.Duration) *wxpay.Client {
 	creds := b.creds[mchid]
 	keys := must(wxpay.NewKeySet(creds.PublicKeyID, map[string]*rsa.PublicKey{creds.PublicKeyID: creds.PublicKey}))
 	transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: b.sim.CertPool(), ConnectTimeout: 3 * time.Second})
 	b.t.Cleanup(transport.CloseIdleConnections)
 	return must(wxpay.New(wxpay.Config{
 		MchID: mchid, SerialNo: creds.SerialNo, Signer: creds.PrivateKey, Keys: keys,
-		Hosts: []string{b.sim.URL(), b.sim.BackupURL()}, Transport: transport, Timeout: 2 * time.Second, Now: b.clock.Now,
+		Hosts: []string{b.sim.URL(), b.sim.BackupURL()}, Transport: transport, Timeout: timeout, Now: b.clock.Now,
 	}))
 }
 

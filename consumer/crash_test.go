@@ -363,7 +363,7 @@ func TestAnothersAttemptMakesOurMemoryOld(t *testing.T) {
 	var c messages.ReplyCommand
 	check(t, json.Unmarshal([]byte(replyBody), &c))
 	b.recordAs("another", &c, messages.StatusStarted)
-	check(t, b.client(mchid).RespondComplaint(t.Context(), complaintID, &wxpay.ComplaintResponse{
+	check(t, b.clientWith(mchid, patience).RespondComplaint(t.Context(), complaintID, &wxpay.ComplaintResponse{
 		ComplaintedMchID: c.ComplaintedMchID, ResponseContent: c.ResponseContent,
 	}))
 	if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {

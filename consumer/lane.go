@@ -70,7 +70,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 		turns:  turns{tail: map[string]chan struct{}{}},
 		line:   line{by: map[string][]place{}},
 
-		suspicion: suspicion{answered: map[uint64]bool{}, deaths: map[uint64]int{}},
+		suspicion: suspicion{worker: s.ledger.worker, answered: map[uint64]bool{}, deaths: map[uint64]int{}},
 	}
 	if f == familyComplaint {
 		l.filter = s.subjects.ComplaintCommands(m.MchID)

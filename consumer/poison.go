@@ -27,13 +27,14 @@ const (
 	suspectAfter = 3 // deliveries
 	poisonDeaths = 3
 
-	aloneMetadata  = "wxpay_alone"  // the sequence of the suspect that is being handled
+	aloneMetadata  = "wxpay_alone"  // the sequence of the suspect that is being handled, and by whom: <sequence>:<worker>
 	deathsMetadata = "wxpay_deaths" // <sequence>:<processes that died over it>, separated by blanks
 	deathsKept     = 16
 )
 
 // suspicion is what a lane knows of its suspects.
 type suspicion struct {
+	worker   string // who we are
 	mu       sync.Mutex
 	answered map[uint64]bool // commands that this process has handed back, and whether they are suspects still; guarded by mu
 	deaths   map[uint64]int  // guarded by mu
@@ -72,7 +73,7 @@ func (s *suspicion) clear() {
 	clear(s.answered)
 }
 
-// adopt reads what the lane's consumer says of suspects. A mark is a death.
+// adopt reads what the lane's consumer says of suspects. Another worker's mark is a death.
 func (s *suspicion) adopt(metadata map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +86,8 @@ func (s *suspicion) adopt(metadata map[string]string) {
 			s.deaths[seq] = deaths
 		}
 	}
-	if seq, err := strconv.ParseUint(metadata[aloneMetadata], 10, 64); err == nil {
+	sequence, worker, _ := strings.Cut(metadata[aloneMetadata], ":")
+	if seq, err := strconv.ParseUint(sequence, 10, 64); err == nil && worker != s.worker {
 		s.deaths[seq]++
 	}
 }
@@ -101,9 +103,11 @@ func (s *suspicion) died(sequence uint64) int {
 func (s *suspicion) write(metadata map[string]string, alone uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(metadata, aloneMetadata)
+	if _, worker, _ := strings.Cut(metadata[aloneMetadata], ":"); worker == s.worker { // not another's, should it have the lane by now
+		delete(metadata, aloneMetadata)
+	}
 	if alone != 0 {
-		metadata[aloneMetadata] = strconv.FormatUint(alone, 10)
+		metadata[aloneMetadata] = fmt.Sprintf("%d:%s", alone, s.worker)
 	}
 	delete(metadata, deathsMetadata)
 	var entries []string

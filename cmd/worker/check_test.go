@@ -341,7 +341,7 @@ func TestCheckShowsStandstill(t *testing.T) {
 	checkConfig(t, exitFailed, i.config).says("lane", lane, checkWrong, "no worker serves it; waiting: 1")
 
 	ok(js.PauseConsumer(t.Context(), subjects.CommandsStream(), lane, time.Now().Add(time.Hour)))
-	f := checkConfig(t, exitFailed, i.config).says("lane", lane, checkWrong, "paused by hand for 1h0m0s")
+	f := checkConfig(t, exitFailed, i.config).says("lane", lane, checkWrong, "paused by hand for ")
 	if f.Mend != "nats consumer resume WXPAY_COMMANDS "+lane {
 		t.Errorf("mend: %s", f.Mend)
 	}
