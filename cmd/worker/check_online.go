@@ -89,7 +89,7 @@ func (k *checking) judge(ctx context.Context, m *credentials, host, version stri
 	case err == nil:
 		f.Status, f.Detail = checkUnknown, "knows a refund "+noRefund
 	default:
-		f.Status, f.Detail, f.Mend = whatIsWrong(err)
+		f.Status, f.Detail, f.Mend = whatIsWrong(version, err)
 	}
 	k.add(f)
 	if refused && version == "v3" && !clocks[host] {
@@ -98,17 +98,18 @@ func (k *checking) judge(ctx context.Context, m *credentials, host, version stri
 }
 
 // whatIsWrong tells what an answer means that is not the one hoped for.
-func whatIsWrong(err error) (status checkStatus, detail, mend string) {
+func whatIsWrong(version string, err error) (status checkStatus, detail, mend string) {
 	refusal, refused := errors.AsType[*wxpay.Error](err)
+	unsigned := errors.Is(err, wxpay.ErrBadSignature) || errors.Is(err, wxpay.ErrNoSignature)
 	switch {
+	case version == "v2" && (unsigned || errors.Is(err, wxpay.ErrV2Fail) || errors.Is(err, wxpay.ErrV2SignError)):
+		return checkWrong, err.Error(), "see v2.api_key_file, v2.sign_type and v2.appid"
 	case errors.Is(err, wxpay.ErrUnknownSerial):
 		return checkWrong, err.Error(), "see public_keys: WeChat Pay signs with another key; take id and file from the merchant platform"
-	case errors.Is(err, wxpay.ErrBadSignature), errors.Is(err, wxpay.ErrNoSignature) && refused && refusal.HTTPStatus != http.StatusUnauthorized:
+	case unsigned && !(refused && refusal.HTTPStatus == http.StatusUnauthorized): // which WeChat Pay itself does not sign
 		return checkWrong, err.Error(), "see public_keys: is it the key of that id? Or does something stand between this machine and WeChat Pay?"
 	case errors.Is(err, wxpay.ErrClockSkew):
 		return checkWrong, err.Error(), "set this machine's clock"
-	case errors.Is(err, wxpay.ErrV2Fail), errors.Is(err, wxpay.ErrV2SignError):
-		return checkWrong, err.Error(), "see v2.api_key_file, v2.sign_type and v2.appid"
 	case refused && refusal.HTTPStatus == http.StatusUnauthorized:
 		return checkWrong, err.Error(), "see private_key_file, serial_no and this machine's clock: one of them is not what WeChat Pay knows"
 	case refused && (refusal.HTTPStatus >= 500 || refusal.HTTPStatus == http.StatusTooManyRequests):

@@ -501,6 +501,40 @@ func TestCheckOnline(t *testing.T) {
 	}
 }
 
+// TestCheckOnlineOfAProvider: a provider has no refund to ask about without a sub-merchant; a proven answer is enough. With v2, a
+// wrong API key shows.
+func TestCheckOnlineOfAProvider(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	sim := wxpaytest.New(t)
+	m := sim.AddMerchant(wxpaytest.Merchant{MchID: mchid, Provider: true, SubMchIDs: []string{"1900000555"}})
+	for name, text := range map[string]string{
+		"key.pem": string(m.PrivateKeyPEM()), "v2.key": m.APIv2Key, "pub.pem": string(m.PublicKeyPEM()), "cert.pem": string(m.CertificatePEM), "ca.pem": string(sim.CAPEM()),
+	} {
+		writeFile(t, filepath.Join(dir, name), text)
+	}
+	file := writeFile(t, filepath.Join(dir, "worker.yaml"), fmt.Sprintf(`nats: {embedded: {listen: "127.0.0.1:1"}}
+wechatpay: {hosts: [%q], ca_file: ca.pem}
+merchants:
+  - mchid: %q
+    serial_no: %q
+    private_key_file: key.pem
+    public_keys: [{id: %s, file: pub.pem}]
+    sub_merchants: true
+    refund_api: v2
+    v2: {appid: %s, api_key_file: v2.key, client_cert_file: cert.pem, client_key_file: key.pem}
+`, sim.URL(), mchid, m.SerialNo, m.PublicKeyID, m.AppID))
+	host := strings.TrimPrefix(sim.URL(), "https://")
+	c := checkConfig(t, exitDone, file, "--online")
+	c.says("wechatpay", mchid+" v3 "+host, checkOK, "the answer is proven (NO_AUTH")
+	c.says("wechatpay", mchid+" v2 "+host, checkOK, "the answer is proven")
+	writeFile(t, filepath.Join(dir, "v2.key"), strings.Repeat("x", 32))
+	f := checkConfig(t, exitFailed, file, "--online").says("wechatpay", mchid+" v2 "+host, checkWrong, "unproven")
+	if !strings.Contains(f.Mend, "v2.api_key_file") {
+		t.Errorf("mend: %s", f.Mend)
+	}
+}
+
 // TestCheckShowsNoSecret: a full configuration, right and wrong, on- and offline, leaves no key, password or seed in the output.
 func TestCheckShowsNoSecret(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,9 @@
 package natstest
 
 import (
+	"net/url"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -46,7 +49,7 @@ func Client(t testing.TB, s *natsembed.Server) *nats.Conn {
 
 // StartFile runs the server that a configuration file describes, as nats-server would, but on a free loopback port and with a
 // store of its own. It returns where clients reach it.
-func StartFile(t testing.TB, file string) (url string) {
+func StartFile(t testing.TB, file string) string {
 	t.Helper()
 	opts, err := server.ProcessConfigFile(file)
 	if err != nil {
@@ -64,4 +67,46 @@ func StartFile(t testing.TB, file string) (url string) {
 		t.Fatalf("natstest: %s: not ready in time", file)
 	}
 	return s.ClientURL()
+}
+
+// StartCluster runs three servers that replicate to each other. stop ends one of them early.
+func StartCluster(t testing.TB) (urls []string, stop func(n int)) {
+	t.Helper()
+	// A server takes part in a cluster only if it has routes, and the first knows of none: it is found by the others.
+	routes := []*url.URL{{Scheme: "nats", Host: "127.0.0.1:1"}, {Scheme: "nats", Host: "127.0.0.1:2"}, {Scheme: "nats", Host: "127.0.0.1:3"}}
+	var servers []*server.Server
+	for n := range 3 {
+		opts := &server.Options{
+			ServerName: "n" + strconv.Itoa(n), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(),
+			NoSigs: true, NoLog: true, Cluster: server.ClusterOpts{Name: "natstest", Host: "127.0.0.1", Port: server.RANDOM_PORT}, Routes: slices.Clone(routes),
+		}
+		s, err := server.NewServer(opts)
+		if err != nil {
+			t.Fatalf("natstest: %v", err)
+		}
+		s.Start()
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+		servers = append(servers, s)
+		routes[n] = &url.URL{Scheme: "nats", Host: clusterAddr(t, s)}
+	}
+	for n, s := range servers { // none is ready before most of them are there
+		if !s.ReadyForConnections(20 * time.Second) {
+			t.Fatalf("natstest: server %d is not ready in time", n)
+		}
+		urls = append(urls, s.ClientURL())
+	}
+	return urls, func(n int) { servers[n].Shutdown(); servers[n].WaitForShutdown() }
+}
+
+// clusterAddr is where a server that has just been started takes routes. It says so a moment later.
+func clusterAddr(t testing.TB, s *server.Server) string {
+	t.Helper()
+	for range 500 {
+		if addr := s.ClusterAddr(); addr != nil {
+			return addr.String()
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("natstest: no cluster address")
+	return ""
 }
