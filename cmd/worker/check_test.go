@@ -81,6 +81,9 @@ func TestCheckOfAGoodInstallation(t *testing.T) {
 	i := install(t, "")
 	i.work(t)
 	run(t, exitDone, aRefund("R1"), "send", "refund", "-c", i.config, "--mchid", mchid, "--wait")
+	for _, lane := range []string{"refund-" + mchid, "complaint-" + mchid} { // each begins on its own
+		i.awaitLane(t, lane, func(info *jetstream.ConsumerInfo) bool { return info.NumWaiting > 0 })
+	}
 	c := checkConfig(t, exitDone, i.config, "--online")
 	c.only("sync")
 	c.says("sync", "JetStream store", checkUnknown, "only the system account shows")
