@@ -61,7 +61,8 @@ func TestAPlanThatWasAppliedIsEmpty(t *testing.T) {
 // person has to mend is said.
 func TestStreamsAreExtendedAndNeverShrunk(t *testing.T) {
 	t.Parallel()
-	const commands, outcomes, letters, settlements = "WXPAY_COMMANDS", "WXPAY_OUTCOMES", "WXPAY_DEADLETTERS", "WXPAY_SETTLEMENTS"
+	const commands, outcomes, letters, settlements = "COMMANDS", "OUTCOMES", "DEADLETTERS", "SETTLEMENTS"
+	js := must(jetstream.New(natstest.Connect(t)))
 	for name, c := range map[string]struct {
 		stream string
 		edit   func(*jetstream.StreamConfig)
@@ -84,9 +85,9 @@ func TestStreamsAreExtendedAndNeverShrunk(t *testing.T) {
 			"max_msg_size 1000 → 262144", func(s jetstream.StreamConfig) bool { return s.MaxMsgSize == 262144 }},
 		"a subject is missing": {commands, func(s *jetstream.StreamConfig) { s.Subjects = s.Subjects[:3] },
 			"subjects ", func(s jetstream.StreamConfig) bool { return len(s.Subjects) == 4 }},
-		"a subject too many": {commands, func(s *jetstream.StreamConfig) { s.Subjects = append(s.Subjects, "other.>") },
+		"a subject too many": {commands, func(s *jetstream.StreamConfig) { s.Subjects = append(s.Subjects, s.Name+".>") },
 			"what is published there is stored, and nobody takes it", func(s jetstream.StreamConfig) bool { return len(s.Subjects) == 5 }},
-		"one subject for all": {commands, func(s *jetstream.StreamConfig) { s.Subjects = []string{"wxpay.command.>"} },
+		"one subject for all": {commands, func(s *jetstream.StreamConfig) { s.Subjects = []string{"one-subject-for-all.command.>"} },
 			"what is published there is stored, and nobody takes it", func(s jetstream.StreamConfig) bool { return len(s.Subjects) == 1 }},
 		"a shared window of message ids": {commands, func(s *jetstream.StreamConfig) { s.Duplicates = 2 * time.Minute },
 			"duplicate_window 2m0s → 100ms", func(s jetstream.StreamConfig) bool { return s.Duplicates == 100*time.Millisecond }},
@@ -107,14 +108,15 @@ func TestStreamsAreExtendedAndNeverShrunk(t *testing.T) {
 			"deny_delete true, not false: it cannot be disabled; single messages cannot be taken out", func(s jetstream.StreamConfig) bool { return s.DenyDelete }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			js := must(jetstream.New(natstest.Connect(t)))
-			planAll(t, js, wanted(), true)
-			config := must(js.Stream(t.Context(), c.stream)).CachedInfo().Config
-			check(t, js.DeleteStream(t.Context(), c.stream)) // some settings cannot be taken back
+			want := wanted()
+			want.Subjects.Prefix = strings.ReplaceAll(name, " ", "-") // an installation of its own
+			stream := strings.ToUpper(want.Subjects.Prefix) + "_" + c.stream
+			planAll(t, js, want, true)
+			config := must(js.Stream(t.Context(), stream)).CachedInfo().Config
+			check(t, js.DeleteStream(t.Context(), stream)) // some settings cannot be taken back
 			c.edit(&config)
 			_ = must(js.CreateStream(t.Context(), config))
-			plan := planAll(t, js, wanted(), true)[c.stream]
+			plan := planAll(t, js, want, true)[stream]
 			var got []string
 			for _, d := range plan.Differences {
 				got = append(got, d.String())
@@ -122,7 +124,7 @@ func TestStreamsAreExtendedAndNeverShrunk(t *testing.T) {
 			if text := strings.Join(got, "; "); !strings.Contains(text, c.want) || len(got) != 1 {
 				t.Errorf("differences: %s", text)
 			}
-			if have := must(js.Stream(t.Context(), c.stream)).CachedInfo().Config; !c.then(have) {
+			if have := must(js.Stream(t.Context(), stream)).CachedInfo().Config; !c.then(have) {
 				t.Errorf("then: %+v", have)
 			}
 		})
