@@ -156,7 +156,7 @@ func TestKubernetes(t *testing.T) {
 		t.Errorf("args %q", worker.Args)
 	}
 	m := c.Merchants[0]
-	for _, path := range []string{c.NATS.PasswordFile, c.NATS.TLS.CAFile, c.WechatPay.CAFile, m.PrivateKeyFile, m.CertificateFile, m.PublicKeys[0].File, "/etc/worker/worker.yaml"} {
+	for _, path := range []string{c.NATS.PasswordFile, c.NATS.TLS.CAFile, m.PrivateKeyFile, m.CertificateFile, m.PublicKeys[0].File, "/etc/worker/worker.yaml"} {
 		if !slices.ContainsFunc(worker.VolumeMounts, func(v struct {
 			Name      string `yaml:"name"`
 			MountPath string `yaml:"mountPath"`
