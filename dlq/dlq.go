@@ -1,22 +1,28 @@
-// Package dlq keeps dead letters: commands that ended without success, whole and untouched, each with the reason why.
+// Package dlq keeps dead letters: commands that ended without success, whole and untouched, each with the reason why. It writes
+// them, finds them, explains them, and puts them back.
 //
 // It promises that one command makes one dead letter, however often and from however many places Put is called for it, and
 // that Put returns only after the stream has confirmed. A letter stays until somebody removes it; the stream never expires it.
+// Replay removes a letter only after the stream has confirmed its command, and may be interrupted anywhere and begun again, by
+// several people at once: the worker's ledger lets one of the copies be carried out.
 //
 // The letters live in one JetStream stream (messages.Subjects.DeadLettersStream) under
 // <prefix>.deadletter.<mchid>.<kind>.<reason>.<key>, so that the server filters by subject. Many letters may share a key:
 // every try of a command that was sent again may end in a letter of its own.
 //
-//	q := dlq.New(nc, subjects)
-//	letter, err := q.Get(ctx, 17)
-//	for letter, err := range q.All(ctx, "1900000001", messages.KindRefund) { … }
+// Limits: the ledger remembers for outcomes.max_age. Two copies of a complaint command that are put back further apart than that,
+// because a replay was interrupted and taken up again so much later, are two commands.
+//
+//	q, err := dlq.New(nc, subjects)
+//	for letter, err := range q.Select(ctx, dlq.Filter{Reason: []messages.Reason{messages.ReasonRejected}}) { … }
+//	back, err := q.Replay(ctx, 17, dlq.ReplayOptions{})
 package dlq
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +34,9 @@ import (
 
 // ErrNotFound says that there is no such dead letter (any more).
 var ErrNotFound = errors.New("no such dead letter")
+
+// ErrNoStream says that there is no dead letter stream: no worker has run under this prefix yet, or the prefix is wrong.
+var ErrNoStream = errors.New("no dead letter stream")
 
 // Queue is the dead letters of one installation. It is safe for use by many goroutines.
 type Queue struct {
@@ -111,61 +120,91 @@ func (q *Queue) search(ctx context.Context, filter string, streamSeq uint64) (fo
 	}
 }
 
-// Get returns the dead letter with that sequence, or ErrNotFound.
+// Get returns the dead letter with that sequence, ErrNotFound, ErrNoStream or an *UnreadableError.
 func (q *Queue) Get(ctx context.Context, seq uint64) (*Letter, error) {
-	m, err := stored.At(ctx, q.nc, q.subjects.DeadLettersStream(), seq)
-	if errors.Is(err, stored.ErrNotFound) {
-		return nil, ErrNotFound
+	if seq == 0 {
+		return nil, ErrNotFound // the server would take it for a request that asks for nothing
 	}
+	m, err := stored.At(ctx, q.nc, q.subjects.DeadLettersStream(), seq)
 	if err != nil {
-		return nil, err
+		return nil, named(err)
 	}
 	return parse(m)
 }
 
-// All yields the dead letters that are there now, oldest first; an empty mchid or kind stands for all of them.
-// An error ends the sequence.
-func (q *Queue) All(ctx context.Context, mchid string, kind messages.Kind) iter.Seq2[*Letter, error] {
-	filter := q.subjects.DeadLettersOf(mchid, kind)
-	return func(yield func(*Letter, error) bool) {
-		newest, err := stored.Last(ctx, q.nc, q.subjects.DeadLettersStream(), filter)
-		for seq := uint64(0); err == nil && seq < newest.Sequence; {
-			var m *stored.Msg
-			if m, err = stored.Next(ctx, q.nc, q.subjects.DeadLettersStream(), filter, seq+1); err != nil {
-				break
-			}
-			seq = m.Sequence
-			letter, err := parse(m)
-			if !yield(letter, err) || err != nil {
-				return
-			}
-		}
-		if err != nil && !errors.Is(err, stored.ErrNotFound) {
-			yield(nil, err)
-		}
+// named gives the errors that callers may want to tell apart their names.
+func named(err error) error {
+	switch {
+	case errors.Is(err, stored.ErrNotFound):
+		return ErrNotFound
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrStreamNotFound):
+		return errors.Join(ErrNoStream, err)
 	}
+	return err
 }
 
 // Remove deletes the dead letter; one that is gone already is no error.
 func (q *Queue) Remove(ctx context.Context, seq uint64) error {
-	stream, err := q.js.Stream(ctx, q.subjects.DeadLettersStream())
-	if err != nil {
-		return fmt.Errorf("remove dead letter %d: %w", seq, err)
-	}
-	if err := stream.DeleteMsg(ctx, seq); err != nil {
-		// The server has one code for all that can go wrong here: look whether the letter is gone.
-		if _, gone := q.Get(ctx, seq); errors.Is(gone, ErrNotFound) {
-			return nil
-		}
-		return fmt.Errorf("remove dead letter %d: %w", seq, err)
-	}
-	return nil
+	_, err := q.remove(ctx, seq)
+	return err
 }
+
+// Drop is Remove for somebody who wants to know whether it was him: gone says that the letter had been put back or dropped before.
+// It finishes what it has begun, whatever becomes of ctx.
+func (q *Queue) Drop(ctx context.Context, seq uint64) (gone bool, err error) {
+	return q.remove(context.WithoutCancel(ctx), seq)
+}
+
+// answerTimeout bounds one request to the server, and one publish: long enough for a cluster to elect a leader.
+const answerTimeout = 10 * time.Second
+
+// remove deletes the letter and reports whether somebody else had done so before: of several at once, the server tells exactly
+// one that it was him. It asks the server directly, since the client library would ask for the stream's state first.
+//
+// Source: nats-server 2.15 server/jetstream_api.go, JSApiMsgDelete.
+func (q *Queue) remove(ctx context.Context, seq uint64) (gone bool, err error) {
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	request := fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, seq)
+	answer, err := q.nc.RequestWithContext(asking, "$JS.API.STREAM.MSG.DELETE."+q.subjects.DeadLettersStream(), request)
+	var said struct {
+		Error   *jetstream.APIError `json:"error"`
+		Success bool                `json:"success"`
+	}
+	if err == nil {
+		err = json.Unmarshal(answer.Data, &said)
+	}
+	switch {
+	case err == nil && said.Success:
+		return false, nil
+	case err == nil && said.Error != nil:
+		err = said.Error
+	case err == nil:
+		err = errors.New("an answer that says nothing")
+	}
+	// The server has one code for all that can go wrong here, and an answer may be lost: look whether the letter is gone.
+	if _, look := stored.At(ctx, q.nc, q.subjects.DeadLettersStream(), seq); errors.Is(look, stored.ErrNotFound) {
+		return said.Error != nil, nil // without an answer it was most likely us
+	}
+	return false, fmt.Errorf("remove dead letter %d: %w", seq, err)
+}
+
+// UnreadableError says that there is a message in the stream that is no dead letter this version can read.
+type UnreadableError struct {
+	Sequence uint64
+	Subject  string // where it lies
+	Err      error  // names the header that is wrong
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("read dead letter %d (%s): %v", e.Sequence, e.Subject, e.Err)
+}
+func (e *UnreadableError) Unwrap() error { return e.Err }
 
 func parse(m *stored.Msg) (*Letter, error) {
 	d, err := messages.ParseDeadLetter(m.Header, m.Data)
 	if err != nil {
-		return nil, fmt.Errorf("read dead letter %d: %w", m.Sequence, err)
+		return nil, &UnreadableError{m.Sequence, m.Subject, err}
 	}
 	return &Letter{Sequence: m.Sequence, Time: m.Time, DeadLetter: *d}, nil
 }

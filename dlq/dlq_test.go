@@ -12,13 +12,19 @@ import (
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/dlq"
+	"wxpay-worker/internal/natsembed"
 	"wxpay-worker/internal/natstest"
 	"wxpay-worker/messages"
 )
 
 func setup(t *testing.T) (*dlq.Queue, *nats.Conn) {
 	t.Helper()
-	nc := natstest.Connect(t)
+	return setupOn(t, natstest.Start(t))
+}
+
+func setupOn(t *testing.T, server *natsembed.Server) (*dlq.Queue, *nats.Conn) {
+	t.Helper()
+	nc := natstest.Client(t, server)
 	subjects := must(messages.NewSubjects("wxpay"))
 	if err := consumer.EnsureStreams(t.Context(), nc, consumer.Streams{Subjects: subjects, Replicas: 1, MaxWaiting: 10, OutcomesMaxAge: time.Hour}); err != nil {
 		t.Fatal(err)

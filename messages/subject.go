@@ -131,6 +131,17 @@ func (s Subjects) DeadLetterFilter(mchid string, k Kind, key string) string {
 	return s.DeadLetter(mchid, k, "*", key)
 }
 
+// DeadLettersOf matches the dead letters of one merchant, kind, reason and key; whatever is empty stands for all.
+func (s Subjects) DeadLettersOf(mchid string, k Kind, r Reason, key string) string {
+	tokens := []string{s.Prefix, "deadletter", mchid, string(k), string(r), key}
+	for i, token := range tokens {
+		if tokens[i] = EscapeToken(token); token == "" {
+			tokens[i] = "*"
+		}
+	}
+	return join(tokens...)
+}
+
 // ParseDeadLetter is the inverse of DeadLetter; the key comes back unescaped.
 func (s Subjects) ParseDeadLetter(subject string) (mchid string, k Kind, r Reason, key string, ok bool) {
 	rest, ok := s.after(subject, "deadletter")
@@ -255,15 +266,4 @@ func isAlphanumeric(c byte) bool {
 // ComplaintCommands is the filter of all complaint commands of one merchant.
 func (s Subjects) ComplaintCommands(mchid string) string {
 	return s.Prefix + ".command." + mchid + ".complaint.>"
-}
-
-// DeadLettersOf is the filter of one merchant's and kind's dead letters; an empty argument stands for all.
-func (s Subjects) DeadLettersOf(mchid string, k Kind) string {
-	any := func(token string) string {
-		if token == "" {
-			return "*"
-		}
-		return token
-	}
-	return s.Prefix + ".deadletter." + any(mchid) + "." + any(string(k)) + ".>"
 }

@@ -41,6 +41,9 @@ func TestSubjects(t *testing.T) {
 		s.OutcomeFilter("19", KindRefund, "A*1"):               "wxpay.outcome.19.refund.A=2A1.*",
 		s.DeadLetter("19", KindDecision, ReasonMalformed, SeqKey(17)):    "wxpay.deadletter.19.decision.malformed.seq-17",
 		s.DeadLetterFilter("19", KindComplete, "C 1"):                    "wxpay.deadletter.19.complete.*.C=201",
+		s.DeadLettersOf("", "", "", ""):                                  "wxpay.deadletter.*.*.*.*",
+		s.DeadLettersOf("19", "", ReasonPoison, "C 1"):                   "wxpay.deadletter.19.*.poison.C=201",
+		s.DeadLettersOf(">", "*", "", ""):                                "wxpay.deadletter.=3E.=2A.*.*",
 		Subjects{"Shop-1"}.CommandsStream():                              "SHOP-1_COMMANDS",
 		Subjects{"Shop-1"}.Outcome("1", KindRefund, "R", StatusAbnormal): "Shop-1.outcome.1.refund.R.abnormal",
 	} {
