@@ -31,6 +31,7 @@ type cli struct {
 	Show     showCmd     `cmd:"" help:"What WeChat Pay says now of a complaint or a refund."`
 	Setup    setupCmd    `cmd:"" help:"Create or update streams and lanes."`
 	Check    checkCmd    `cmd:"" help:"Check configuration, files, keys, NATS and lanes; exit 1 if anything is wrong."`
+	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Dead letters: what failed, why, and putting it back."`
 	Simulate simulateCmd `cmd:"" help:"Only the WeChat Pay simulator."`
 	Version  versionCmd  `cmd:"" help:"Print versions."`
 }

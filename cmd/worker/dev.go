@@ -157,6 +157,7 @@ Try next, in another terminal:
   WORKER send reply --nats URL --mchid MCHID --complaint-id 200000020261121000000000001 --complainted-mchid MCHID --content 您好 --wait
   WORKER show complaint --config CONFIG --mchid MCHID 200000020261121000000000001
   WORKER watch --nats URL --since 1h
+  WORKER dlq list --nats URL
   nats --server URL pub wxpay.command.MCHID.refund '{"out_refund_no":"try-2","out_trade_no":"order-2","amount":{"refund":1,"total":100}}'
 
 Outcomes:

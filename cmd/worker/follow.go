@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strconv"
 	"strings"
 	"time"
 
@@ -121,10 +120,15 @@ func detail(o *messages.Outcome) string {
 }
 
 func (p printer) object(v any) {
+	// What is printed here can be encoded. A reader that has gone away is told to the process by SIGPIPE.
+	_ = p.encode(v)
+}
+
+// encode is object for what must not be lost: the error is that of the writer.
+func (p printer) encode(v any) error {
 	e := json.NewEncoder(p.w)
 	e.SetEscapeHTML(false)
-	// What is printed here can be encoded. A reader that has gone away is told to the process by SIGPIPE.
-	_ = e.Encode(v)
+	return e.Encode(v)
 }
 
 // jsonOrText lets a body that is no JSON be printed all the same.
@@ -132,5 +136,6 @@ func jsonOrText(data []byte) json.RawMessage {
 	if json.Valid(data) {
 		return data
 	}
-	return json.RawMessage(strconv.Quote(strings.ToValidUTF8(string(data), "\ufffd")))
+	text, _ := json.Marshal(string(data)) // a string: what is not UTF-8 becomes U+FFFD
+	return text
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,8 +21,15 @@ import (
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
-// TestMain keeps the environment of whoever runs the tests out of them, and sets what a server's needs.
+// TestMain keeps the environment of whoever runs the tests out of them, sets what a server's needs, and runs many of those that
+// may run side by side: they wait for processes and clocks.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("16"); err != nil {
+			panic(err)
+		}
+	}
 	for _, variable := range os.Environ() {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "WXPAY_") {
 			os.Unsetenv(name)
@@ -205,7 +213,7 @@ func TestUsage(t *testing.T) {
 		{"dev --listen 4222", "--listen: expected HOST:PORT"},
 		{"simulate --listen 4222", "--listen: expected HOST:PORT"},
 		{"simulate --mchid x", "--mchid: expected 1 to 32 digits"},
-		{"dlq list", "unexpected argument dlq"},
+		{"dlq lists", "unexpected argument lists"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			r := run(t, exitUsage, "", strings.Fields(tt.args)...)

@@ -11,6 +11,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"wxpay-worker/internal/natstest"
+	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -63,11 +64,30 @@ func TestMerchantsOfEveryKind(t *testing.T) {
 		config.WriteString(k.config(c))
 	}
 	path := writeFile(t, filepath.Join(dir, "worker.yaml"), config.String())
+	i := &installation{url: server.URL(), nc: natstest.Client(t, server), sim: sim, config: path, dir: dir}
 	worker := start(t, "", "run", "-c", path)
 	worker.saw(worker.err, "worker started")
 	for _, k := range kinds {
 		out := run(t, exitDone, aRefund("REFUND1"), "send", "refund", "-c", path, "--mchid", k.merchant.MchID, "--wait").out.String()
 		if !strings.Contains(out, "succeeded") {
+			t.Errorf("%s: %s", k.merchant.MchID, out)
+		}
+	}
+	// Each can be asked what has become of a refund, too.
+	for n, k := range kinds {
+		d := aRefundLetter(messages.ReasonUnresolved, "REFUND1")
+		d.MchID, d.StreamSeq = k.merchant.MchID, uint64(100+n)
+		i.letters(t, d)
+		out := run(t, exitDone, "", "dlq", "show", fmt.Sprint(n+1), "--live", "-c", path).out.String()
+		if !strings.Contains(out, "At WeChat Pay now\n  refund REFUND1: SUCCESS, refund_id ") || strings.Contains(out, "IS NOT THAT OF THE COMMAND") {
+			t.Errorf("%s: %s", k.merchant.MchID, out)
+		}
+	}
+	for n, k := range kinds {
+		d := aRefundLetter(messages.ReasonUnresolved, "REFUND2")
+		d.MchID, d.StreamSeq = k.merchant.MchID, uint64(200+n)
+		i.letters(t, d)
+		if out := run(t, exitDone, "", "dlq", "show", fmt.Sprint(len(kinds)+n+1), "--live", "-c", path).out.String(); !strings.Contains(out, "refund REFUND2: there is none.") {
 			t.Errorf("%s: %s", k.merchant.MchID, out)
 		}
 	}

@@ -59,19 +59,19 @@ func (w *watchCmd) from(now time.Time) (jetstream.OrderedConsumerConfig, error) 
 		from.DeliverPolicy = jetstream.DeliverNewPolicy
 		return from, nil
 	}
-	since, err := parseSince(w.Since, now)
+	since, err := parseTime("--since", w.Since, now)
 	from.DeliverPolicy, from.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	return from, err
 }
 
-// parseSince reads a time, or an age.
-func parseSince(text string, now time.Time) (time.Time, error) {
+// parseTime reads the value of a flag that is a time, or an age.
+func parseTime(flag, text string, now time.Time) (time.Time, error) {
 	if age, err := time.ParseDuration(text); err == nil && age >= 0 {
 		return now.Add(-age), nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return t, usageError("--since: expected a time such as 2026-11-21T08:00:00+08:00, or an age such as 2h")
+		return t, usageError("%s: expected a time such as 2026-11-21T08:00:00+08:00, or an age such as 2h", flag)
 	}
 	return t, nil
 }
