@@ -1,17 +1,14 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
-	"wxpay-worker/consumer"
 	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
@@ -56,7 +53,7 @@ const liveEntries = 10
 // askWeChatPay asks about the refund or the complaint of a letter with the calls that change nothing. An *exitError says that
 // nobody could be asked; beside any other error, what is known already is returned.
 func (d *deadLetters) askWeChatPay(a *app, l *dlq.Letter) (*live, error) {
-	merchant, err := d.merchant(a, l.MchID)
+	q, err := d.inquiry(a, l.MchID)
 	if err != nil {
 		return nil, err
 	}
@@ -65,13 +62,13 @@ func (d *deadLetters) askWeChatPay(a *app, l *dlq.Letter) (*live, error) {
 	out := &live{}
 	refund, reply := partsOf(cmd)
 	if cmd != nil && l.Kind != messages.KindRefund && cmd.Complaint() != "" {
-		if out.Complaint, err = askComplaint(a.ctx, merchant.Complaints, cmd.Complaint(), reply); err != nil {
+		if out.Complaint, err = askComplaint(a.ctx, q, cmd.Complaint(), reply); err != nil {
 			err = fmt.Errorf("ask WeChat Pay about the complaint: %w", err)
 		}
 	}
 	if refund != nil && refund.OutRefundNo != "" {
 		var failed error
-		if out.Refund, failed = askRefund(a.ctx, merchant.Refunds, refund); failed != nil {
+		if out.Refund, failed = askRefund(a.ctx, q, refund); failed != nil {
 			err = errors.Join(err, fmt.Errorf("ask WeChat Pay about the refund: %w", failed))
 		}
 	}
@@ -94,30 +91,17 @@ func partsOf(cmd messages.Command) (*messages.RefundParams, *messages.ReplyParam
 	return nil, nil
 }
 
-// merchant makes the clients of one configured merchant; the others' keys are not read.
-func (d *deadLetters) merchant(a *app, mchid string) (*consumer.Merchant, error) {
-	c := d.config
-	i := slices.IndexFunc(c.Merchants, func(m MerchantConfig) bool { return m.MchID == mchid })
-	if i < 0 {
+// inquiry asks in the name of one configured merchant; the others' keys are not read.
+func (d *deadLetters) inquiry(a *app, mchid string) (*inquiry, error) {
+	if !slices.ContainsFunc(d.config.Merchants, func(m MerchantConfig) bool { return m.MchID == mchid }) {
 		return nil, usageError("--live: expected a configuration (--config FILE) with merchant %s, whose keys WeChat Pay is asked with", mchid)
 	}
-	keys := c.readMerchant(fmt.Sprintf("merchants[%d]", i), &c.Merchants[i])
-	roots, err := c.wechatPayRoots()
-	if err = cmp.Or(c.err(), err); err != nil {
-		return nil, err
-	}
-	log := quiet(a.err)
-	c.warn(log)
-	m, err := newMerchants(c, []credentials{keys}, roots, log)
-	if err != nil {
-		return nil, err
-	}
-	return &m.all[0], nil
+	return a.openInquiry(d.config, mchid)
 }
 
-func askRefund(ctx context.Context, refunds consumer.Refunds, want *messages.RefundParams) (*liveRefund, error) {
+func askRefund(ctx context.Context, q *inquiry, want *messages.RefundParams) (*liveRefund, error) {
 	out := &liveRefund{OutRefundNo: want.OutRefundNo}
-	got, err := refunds.QueryRefund(ctx, want.OutRefundNo, want.SubMchID)
+	got, err := q.Refunds.QueryRefund(ctx, want.OutRefundNo, want.SubMchID)
 	if isAbsent(err) {
 		return out, nil
 	}
@@ -139,52 +123,21 @@ func isAbsent(err error) bool {
 // sameNumber compares an order number with the one that was asked for, where both are known.
 func sameNumber(want, got string) bool { return want == "" || got == "" || want == got }
 
-func askComplaint(ctx context.Context, complaints consumer.Complaints, id string, reply *messages.ReplyParams) (*liveComplaint, error) {
-	detail, err := complaints.Complaint(ctx, id)
+func askComplaint(ctx context.Context, q *inquiry, id string, reply *messages.ReplyParams) (*liveComplaint, error) {
+	detail, err := q.Complaints.Complaint(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	out := &liveComplaint{ComplaintID: id, State: detail.ComplaintState, FullRefunded: detail.ComplaintFullRefunded, UserWaits: detail.IncomingUserResponse, History: []liveHistory{}}
-	entries, total, err := newestHistory(ctx, complaints, id)
-	out.Entries = total
-	for _, e := range entries {
+	entries, err := q.history(ctx, id)
+	out.Entries = len(entries)
+	for _, e := range entries[max(0, len(entries)-liveEntries):] {
 		out.History = append(out.History, liveHistory{
 			Time: e.OperateTime, Type: e.OperateType, Characters: utf8.RuneCountInString(e.OperateDetails),
 			Same: reply != nil && e.OperateType == wxpay.MerchantResponse && e.OperateDetails == reply.ResponseContent,
 		})
 	}
 	return out, err
-}
-
-// historyPage is the most WeChat Pay returns at once.
-// Source: 查询投诉单协商历史, https://pay.weixin.qq.com/doc/v3/merchant/4012533439, read 2026-08
-const historyPage = 300
-
-// newestHistory returns the newest entries of a complaint's history, oldest first, and how many there are in all. In which order
-// WeChat Pay lists them is not documented: of a long history both ends are read.
-func newestHistory(ctx context.Context, complaints consumer.Complaints, id string) ([]wxpay.HistoryEntry, int, error) {
-	first, err := complaints.NegotiationHistory(ctx, id, historyPage, 0)
-	if err != nil {
-		return nil, 0, err
-	}
-	entries, total := first.Data, max(first.TotalCount, len(first.Data))
-	if rest := total - len(entries); rest > 0 {
-		n := min(rest, historyPage)
-		last, err := complaints.NegotiationHistory(ctx, id, n, total-n)
-		if err != nil {
-			return nil, total, err
-		}
-		entries = append(entries, last.Data...)
-	}
-	at := func(e wxpay.HistoryEntry) time.Time {
-		t, _ := time.Parse(time.RFC3339, e.OperateTime) // undated: oldest
-		return t
-	}
-	if n := len(entries); n > 1 && at(entries[0]).After(at(entries[n-1])) {
-		slices.Reverse(entries) // those of one second stay in the order in which they came
-	}
-	slices.SortStableFunc(entries, func(a, b wxpay.HistoryEntry) int { return at(a).Compare(at(b)) })
-	return entries[max(0, len(entries)-liveEntries):], total, nil
 }
 
 // text is for people.
