@@ -512,7 +512,7 @@ func TestDLQLeastPrivilege(t *testing.T) {
 				Users: []*server.User{
 					{Username: "all", Password: "pw"},
 					{Username: "operator", Password: "pw", Permissions: &server.Permissions{
-						Publish: &server.SubjectPermission{Allow: strings.Fields(strings.Join(tt.may, " "))}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+						Publish: &server.SubjectPermission{Allow: strings.Fields(strings.Join(tt.may, " "))}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_operator.>"}},
 					}},
 				},
 			})
