@@ -15,6 +15,7 @@ const (
 	fieldMerchants = "merchants"
 	fieldVersion   = "version"
 	fieldSubject   = "subject"
+	fieldAddress   = "address"
 )
 
 // newLogger writes to w as the configuration says.

@@ -11,10 +11,15 @@ import (
 	"wxpay-worker/internal/natsembed"
 )
 
-type runCmd struct{}
+type runCmd struct {
+	Pprof string `placeholder:"HOST:PORT" help:"Serve profiles of the process (Go's net/http/pprof) at http://HOST:PORT/debug/pprof/; only an address of this machine itself, such as 127.0.0.1:6060, port 0 for a free one."`
+}
 
 // Run consumes until the first signal, drains, and ends: the consumer first, then the connection, then the embedded server.
-func (*runCmd) Run(a *app) error {
+func (r *runCmd) Run(a *app) error {
+	if r.Pprof != "" && !isLoopback(r.Pprof) {
+		return usageError("--pprof: expected HOST:PORT with a loopback host, such as 127.0.0.1:6060: profiles tell of what is in memory")
+	}
 	c, err := loadConfig(a.config, a.nats)
 	if err != nil {
 		return err
@@ -36,6 +41,13 @@ func (*runCmd) Run(a *app) error {
 		return err
 	}
 	c.warn(log)
+	if r.Pprof != "" {
+		stop, err := servePprof(r.Pprof, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	return serve(a.ctx, c, merchants, log)
 }
 
