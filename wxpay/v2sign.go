@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -25,19 +24,26 @@ const (
 //
 // Source: 安全规范, https://pay.weixin.qq.com/wiki/doc/api/app/app.php?chapter=4_3, 2024-12-11
 func SignV2(params map[string]string, key string, by V2SignType) string {
-	var text strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if value := params[name]; value != "" && name != "sign" {
-			text.WriteString(name + "=" + value + "&")
+	names := make([]string, 0, len(params))
+	size := len("key=") + len(key)
+	for name, value := range params {
+		if value != "" && name != "sign" {
+			names = append(names, name)
+			size += len(name) + len(value) + 2
 		}
 	}
-	text.WriteString("key=" + key)
+	slices.Sort(names)
+	text := make([]byte, 0, size)
+	for _, name := range names {
+		text = append(append(append(append(text, name...), '='), params[name]...), '&')
+	}
+	text = append(append(text, "key="...), key...)
 	if by == V2HMACSHA256 {
 		mac := hmac.New(sha256.New, []byte(key))
-		mac.Write([]byte(text.String()))
+		mac.Write(text)
 		return strings.ToUpper(hex.EncodeToString(mac.Sum(nil)))
 	}
-	sum := md5.Sum([]byte(text.String()))
+	sum := md5.Sum(text)
 	return strings.ToUpper(hex.EncodeToString(sum[:]))
 }
 

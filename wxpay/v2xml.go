@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -28,6 +27,14 @@ const (
 //
 // Source: 接口规则, https://pay.weixin.qq.com/doc/v2/merchant/4011986592; XXE: https://pay.weixin.qq.com/wiki/doc/api/jsapi.php?chapter=23_5
 func decodeV2(body []byte) (map[string]string, error) {
+	if params, ok := plainV2(body); ok {
+		return params, nil
+	}
+	return parseV2(body)
+}
+
+// parseV2 is decodeV2 for whatever comes.
+func parseV2(body []byte) (map[string]string, error) {
 	d := xml.NewDecoder(bytes.NewReader(body)) // Strict: no entities but XML's own five, tags must match
 	params := map[string]string{}
 	var (
@@ -89,16 +96,22 @@ func decodeV2(body []byte) (map[string]string, error) {
 // encodeV2 writes a v2 message: the parameters that are not empty, in the order of their names, so that the same
 // parameters are always the same bytes. Values must be isV2Text, or others than those signed would be sent.
 func encodeV2(params map[string]string) []byte {
-	var b bytes.Buffer
-	b.WriteString("<xml>")
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if params[name] == "" {
-			continue
+	names := make([]string, 0, len(params))
+	size := len("<xml></xml>")
+	for name, value := range params {
+		if value != "" {
+			names = append(names, name)
+			size += 2*len(name) + len(value) + len("<></>")
 		}
-		b.WriteString("<" + name + ">" + v2Escaper.Replace(params[name]) + "</" + name + ">")
 	}
-	b.WriteString("</xml>")
-	return b.Bytes()
+	slices.Sort(names)
+	text := append(make([]byte, 0, size), "<xml>"...)
+	for _, name := range names {
+		text = append(append(append(text, '<'), name...), '>')
+		text = append(text, v2Escaper.Replace(params[name])...)
+		text = append(append(append(text, "</"...), name...), '>')
+	}
+	return append(text, "</xml>"...)
 }
 
 // v2Escaper escapes what must be: markup, and the carriage return, which every parser would turn into a line feed.
