@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -195,8 +196,9 @@ func newV2Error(op string, a *answer, got map[string]string, code, message strin
 	if got["err_code_des"] != "" {
 		message = got["err_code_des"]
 	}
+	// Cloned: these are parts of the whole answer, and callers keep errors for as long as commands are in back-off.
 	return &Error{
-		Op: op, HTTPStatus: a.status, RequestID: a.requestID, Code: code, Message: bounded(message, maxMessage),
+		Op: op, HTTPStatus: a.status, RequestID: a.requestID, Code: strings.Clone(code), Message: strings.Clone(bounded(message, maxMessage)),
 		Proven: proof == nil, Cause: proof,
 	}
 }

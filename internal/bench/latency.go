@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// halfLoad is used where this run has not measured the full one.
+var halfLoad = map[string]float64{apiV3: 500, apiV2: 1200}
+
+// latency publishes at half of what the worker can do, steadily, to a synced store, and looks when each call arrives at the
+// answering side.
+func (b *bench) latency(ctx context.Context) error {
+	for range b.repeat {
+		for _, api := range []string{apiV3, apiV2} {
+			full := b.report.median(row{api: api, by: byWorker, synced: true}.String(), "cmd/s")
+			rate := halfLoad[api]
+			if full > 0 {
+				rate = full / 2
+			}
+			f, err := b.publishedToCalled(ctx, settings{api: api, merchants: 1, first: time.Hour}, rate)
+			if err != nil {
+				return err
+			}
+			if err := b.report.add(fmt.Sprintf("PublishToCall/api=%s/load=half/store=synced", api), f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *bench) publishedToCalled(ctx context.Context, with settings, rate float64) (f figures, err error) {
+	s, end, err := b.install(ctx, true, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	w, err := b.startWorker(with.at(s, b))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.stop()) }()
+	if err := s.served(ctx, merchantID(0)); err != nil {
+		return nil, err
+	}
+	p, err := b.startPublishing(load{URL: s.url, Story: storyPaid, Merchants: 1, Count: int(rate * (2*b.window + warmUp).Seconds()), PerSecond: rate})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.wait()) }()
+	if err := b.answering(ctx); err != nil {
+		return nil, err
+	}
+	t, err := b.watch(ctx, warmUp, 2*b.window-warmUp)
+	if err != nil {
+		return nil, err
+	}
+	return t.Stories[storyPaid].figures(), nil
+}
+
+// figures of a distribution.
+func (l latency) figures() figures {
+	return figures{"p50-ns": float64(l.P50), "p99-ns": float64(l.P99), "max-ns": float64(l.Max)}
+}
+
+// watch lets a time pass and returns what the answering side saw in the time after it.
+func (b *bench) watch(ctx context.Context, skip, window time.Duration) (t taken, err error) {
+	for _, d := range []time.Duration{skip, window} {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+			return t, ctx.Err()
+		}
+		t = taken{} // the answer has no fields for what is nothing
+		if err := b.answers.ask("take", &t); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// install starts an empty store and sets the answering side to answer after a time; end undoes it.
+func (b *bench) install(ctx context.Context, synced bool, answer time.Duration) (s *store, end func() error, err error) {
+	if err := b.answers.ask("delay "+answer.String(), &struct{}{}); err != nil {
+		return nil, nil, err
+	}
+	if err := b.answers.ask("take", &taken{}); err != nil { // what came before
+		return nil, nil, err
+	}
+	s, err = b.startStore(ctx, synced)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, s.close, nil
+}
+
+// at completes settings with where this run's store and answering side are.
+func (s settings) at(store *store, b *bench) settings {
+	s.nats, s.address = store.url, b.address
+	return s
+}
