@@ -5,7 +5,7 @@ ARGS ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 help: ## this text
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## worker dev: NATS, simulator and worker in one process; ARGS="--feed my.jsonl" for your own commands
 	go run ./cmd/worker dev $(ARGS)
@@ -31,10 +31,16 @@ cover: ## statement coverage by function, the least covered last
 	go test -coverprofile=cover.out -coverpkg=./... ./...
 	go tool cover -func=cover.out | sort -k3 -rn
 
+bench: ## the worker's speed beside a naive consumer, into bin/bench.txt; half an hour; ARGS="-only throughput -repeat 1" for a part
+	go run ./internal/bench -out bin/bench.txt $(ARGS)
+
+bench-compare: ## bin/bench.txt beside the saved internal/bench/baseline.txt
+	go tool benchstat internal/bench/baseline.txt bin/bench.txt
+
 up: build ## docker compose: NATS with a synced store, simulator, worker
 	docker compose up --build --detach
 
 down: ## stop what `make up` started, keeping its volumes
 	docker compose down
 
-.PHONY: help run build test fuzz lint cover up down
+.PHONY: help run build test fuzz lint cover bench bench-compare up down

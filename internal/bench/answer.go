@@ -43,6 +43,7 @@ const (
 	storyRefused  = "refused"  // INVALID_REQUEST: to be asked about a minute later
 	storyThrottle = "throttle" // FREQUENCY_LIMITED
 	storyDenied   = "denied"   // 401: the lane is held
+	storyQueried  = "queried"  // what paid becomes when it is asked about
 	storyHealthy  = "healthy"  // like paid, counted apart
 )
 
@@ -53,23 +54,12 @@ func runAnswer(dir string) error {
 	if err != nil {
 		return err
 	}
-	a := &answerer{key: files.answerKey, keyID: files.keyID, apiKey: files.apiV2Key, seen: map[string][]time.Duration{}}
-	listener, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{files.server}, ClientAuth: tls.RequestClientCert, NextProtos: []string{"http/1.1"},
-	})
+	a := newAnswerer(files)
+	listener, err := a.listen(files.server)
 	if err != nil {
 		return err
 	}
 	fmt.Println(listener.Addr())
-	go func() { // ends with the process
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go a.serve(conn)
-		}
-	}()
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		what, value, _ := strings.Cut(lines.Text(), " ")
@@ -88,6 +78,30 @@ func runAnswer(dir string) error {
 		}
 	}
 	return lines.Err()
+}
+
+func newAnswerer(files *installation) *answerer {
+	return &answerer{key: files.answerKey, keyID: files.keyID, apiKey: files.apiV2Key, seen: map[string][]time.Duration{}}
+}
+
+// listen answers whoever connects, until the listener is closed.
+func (a *answerer) listen(certificate tls.Certificate) (net.Listener, error) {
+	listener, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequestClientCert, NextProtos: []string{"http/1.1"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go a.serve(conn) // ends with the connection
+		}
+	}()
+	return listener, nil
 }
 
 // taken is what was seen since the last time.
@@ -194,26 +208,16 @@ func (a *answerer) answer(out []byte, r *request, now time.Time) []byte {
 		return a.answerV3(out, number, r.body, a.arrived(number, now), now)
 	case strings.HasPrefix(r.path, pathV3+"/"):
 		number, _, _ := strings.Cut(strings.TrimPrefix(r.path, pathV3+"/"), "?")
-		story := a.asked(number)
-		if story == storyPaid || story == storyHealthy {
-			story = storyQueried
-		}
-		return a.answerV3(out, number, nil, story, now)
+		return a.answerV3(out, number, nil, a.asked(number), now)
 	case r.path == pathV2:
 		number := between(r.body, "<out_refund_no>", "</")
 		return a.answerV2(out, number, r.body, a.arrived(number, now))
 	case r.path == pathV2Query:
 		number := between(r.body, "<out_refund_no>", "</")
-		story := a.asked(number)
-		if story == storyPaid || story == storyHealthy {
-			story = storyQueried
-		}
-		return a.answerV2(out, number, r.body, story)
+		return a.answerV2(out, number, r.body, a.asked(number))
 	}
 	return respond(out, 404, "", nil)
 }
-
-const storyQueried = "queried"
 
 // arrived notes a create call and returns its story.
 func (a *answerer) arrived(number string, now time.Time) string {
@@ -230,11 +234,15 @@ func (a *answerer) arrived(number string, now time.Time) string {
 	return story
 }
 
+// asked notes a query and returns its story.
 func (a *answerer) asked(number string) string {
 	a.mu.Lock()
 	a.asks++
 	a.mu.Unlock()
 	story, _, _ := strings.Cut(number, "-")
+	if story == storyPaid || story == storyHealthy {
+		return storyQueried
+	}
 	return story
 }
 
