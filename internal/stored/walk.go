@@ -12,8 +12,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// The size of a batch: enough to make the round trip cheap, and well within what the client library buffers.
+// The size of a batch: enough to make the round trip cheap. The first is small, since many who walk need only the beginning: a
+// worker with hundreds of lanes looks at the beginning of each of their queues when it starts.
 const (
+	firstBatch    = 64
 	batchMessages = 500
 	batchBytes    = 4 << 20
 )
@@ -31,7 +33,7 @@ func Since(ctx context.Context, nc *nats.Conn, stream, pattern string, at time.T
 }
 
 func walk(ctx context.Context, nc *nats.Conn, stream string, r request) iter.Seq2[*Msg, error] {
-	r.Batch, r.MaxBytes = batchMessages, batchBytes
+	r.Batch, r.MaxBytes = firstBatch, batchBytes
 	return func(yield func(*Msg, error) bool) {
 		for {
 			got, last, more, err := batch(ctx, nc, stream, r)
@@ -46,7 +48,7 @@ func walk(ctx context.Context, nc *nats.Conn, stream string, r request) iter.Seq
 			if err != nil || !more {
 				return
 			}
-			r.Seq, r.StartTime = last+1, nil
+			r.Seq, r.StartTime, r.Batch = last+1, nil, batchMessages
 		}
 	}
 }
@@ -60,18 +62,22 @@ func batch(ctx context.Context, nc *nats.Conn, stream string, r request) (got []
 	if err != nil {
 		return nil, 0, false, err
 	}
-	answers, err := nc.SubscribeSync(nc.NewInbox())
+	// Room for all that can come. (SubscribeSync makes room for 65,536 messages, half a megabyte each time.)
+	answers := make(chan *nats.Msg, r.Batch+1)
+	sub, err := nc.ChanSubscribe(nc.NewInbox(), answers)
 	if err != nil {
 		return nil, 0, false, err
 	}
-	defer func() { _ = answers.Unsubscribe() }() // fails only with a connection that is closed
-	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, answers.Subject, body); err != nil {
+	defer func() { _ = sub.Unsubscribe() }() // fails only with a connection that is closed
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, sub.Subject, body); err != nil {
 		return nil, 0, false, err
 	}
 	for {
-		answer, err := answers.NextMsgWithContext(ctx)
-		if err != nil {
-			return got, 0, false, err
+		var answer *nats.Msg
+		select {
+		case answer = <-answers:
+		case <-ctx.Done():
+			return got, 0, false, ctx.Err()
 		}
 		if len(answer.Header) == 0 {
 			// Its publisher sent headers that nobody can decode, and the server's own stand among them. Passed over: one such
