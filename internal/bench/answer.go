@@ -262,7 +262,7 @@ func (a *answerer) answerV3(out []byte, number string, request []byte, story str
 		if story == storyQueried {
 			state = `"status":"SUCCESS","success_time":"2026-11-21T08:00:00+08:00"`
 		}
-		body = `{"refund_id":"50300000002026112100000000001","out_refund_no":"` + number + `","transaction_id":"4200000002202611210000000001","out_trade_no":"` +
+		body = `{"refund_id":"50300000002026112100000000001","out_refund_no":"` + number + `","transaction_id":"` + transactionOf(number) + `","out_trade_no":"` +
 			orderOf(number) + `","channel":"ORIGINAL","user_received_account":"招商银行信用卡0403","create_time":"2026-11-21T08:00:00+08:00",` + state +
 			`,"funds_account":"AVAILABLE","amount":{"total":100,"refund":100,"payer_total":100,"payer_refund":100,"settlement_refund":100,` +
 			`"settlement_total":100,"discount_refund":0,"currency":"CNY"}}`
@@ -281,6 +281,11 @@ func orderOf(outRefundNo string) string {
 	return "T" + rest
 }
 
+// transactionOf is WeChat Pay's number of that order.
+func transactionOf(outRefundNo string) string {
+	return "42" + strings.ReplaceAll(orderOf(outRefundNo)[1:], "-", "")
+}
+
 func (a *answerer) answerV2(out []byte, number string, request []byte, story string) []byte {
 	fields := [][2]string{ // sorted by name, as they are signed
 		{"appid", between(request, "<appid>", "</")},
@@ -297,12 +302,12 @@ func (a *answerer) answerV2(out []byte, number string, request []byte, story str
 			{"out_refund_no_0", number}, {"out_trade_no", orderOf(number)}, {"refund_count", "1"}, {"refund_fee_0", "100"},
 			{"refund_id_0", "50300000002026112100000000001"}, {"refund_status_0", "SUCCESS"}, {"refund_success_time_0", "2026-11-21 08:00:00"},
 			{"result_code", "SUCCESS"}, {"return_code", "SUCCESS"}, {"total_fee", "100"},
-			{"transaction_id", "4200000002202611210000000001"},
+			{"transaction_id", transactionOf(number)},
 		}...)
 	default:
 		fields = append(fields, [][2]string{
 			{"out_refund_no", number}, {"out_trade_no", orderOf(number)}, {"refund_fee", "100"}, {"refund_id", "50300000002026112100000000001"},
-			{"result_code", "SUCCESS"}, {"return_code", "SUCCESS"}, {"total_fee", "100"}, {"transaction_id", "4200000002202611210000000001"},
+			{"result_code", "SUCCESS"}, {"return_code", "SUCCESS"}, {"total_fee", "100"}, {"transaction_id", transactionOf(number)},
 		}...)
 	}
 	var text, body strings.Builder

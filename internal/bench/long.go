@@ -14,6 +14,9 @@ const longRun = 90 * time.Second
 // second minute on, each second brings as many queries as it brings refunds.
 func (b *bench) long(ctx context.Context) error {
 	for _, api := range []string{apiV3, apiV2} {
+		if !b.rows.MatchString("Long/api=" + api) {
+			continue
+		}
 		if err := b.longOf(ctx, api); err != nil {
 			return fmt.Errorf("%s: %w", api, err)
 		}
