@@ -16,6 +16,9 @@ build: ## the program, into bin/worker
 test: ## every test, with the race detector, in any order
 	go test -race -shuffle=on -count=1 ./...
 
+chaos: ## break real processes for as long as CHAOS says (default 2m) and compare all books; CHAOS_SEED repeats a schedule
+	CHAOS=$(or $(CHAOS),2m) go test -count=1 -timeout 0 -v -run '^TestChaos$$' ./internal/chaos
+
 fuzz: ## each fuzz target for FUZZTIME (default 30s)
 	@for pkg in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
@@ -44,3 +47,4 @@ down: ## stop what `make up` started, keeping its volumes
 	docker compose down
 
 .PHONY: help run build test fuzz lint cover bench bench-compare up down
+.PHONY: help run build test chaos fuzz lint cover up down

@@ -1,0 +1,728 @@
+package chaos
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"wxpay-worker/internal/stored"
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay/wxpaytest"
+)
+
+// identity is under what a command ends.
+type identity struct {
+	mchid string
+	kind  messages.Kind
+	key   string
+}
+
+func (i identity) String() string { return fmt.Sprintf("%s %s %s", i.mchid, i.kind, i.key) }
+
+// event is one message of the outcome stream.
+type event struct {
+	sequence uint64
+	at       time.Time // when the stream stored it
+	upTo     uint64    // of `failed`: the last command that was stored before it
+	worker   string
+	*messages.Outcome
+}
+
+// letter is one message of the dead letter stream.
+type letter struct {
+	sequence uint64
+	n        int // of the command, -1 if it does not say
+	*messages.DeadLetter
+}
+
+// audit compares what NATS holds with what the simulator's books say and what was asked for. It trusts nothing that the worker
+// computes but what its contract promises: subjects, statuses, headers.
+type audit struct {
+	site *site
+	load *load
+
+	lastOutcome, lastLetter uint64
+	events                  map[identity][]event
+	letters                 []letter
+	found                   map[identity][]string
+	windows                 windows
+}
+
+// windows counts what the documented windows let through.
+type windows struct {
+	repliedTwice   int // a process stopped between its last check and the call
+	submittedTwice int // a single NATS server that was killed has forgotten a delivery: one number, submitted twice within a minute
+}
+
+func newAudit(s *site, l *load) *audit {
+	return &audit{site: s, load: l, events: map[identity][]event{}}
+}
+
+// waiting reads which commands are still in their stream, by sequence.
+func (a *audit) waiting(ctx context.Context) (map[uint64]bool, error) {
+	open := map[uint64]bool{}
+	for m, err := range stored.From(ctx, a.site.nc, a.site.subjects.CommandsStream(), a.site.subjects.Prefix+".command.>", 1) {
+		if err != nil {
+			return nil, err
+		}
+		open[m.Sequence] = true
+	}
+	return open, nil
+}
+
+// read catches up with the outcomes and the dead letters.
+func (a *audit) read(ctx context.Context) error {
+	for m, err := range stored.From(ctx, a.site.nc, a.site.subjects.OutcomesStream(), a.site.subjects.AllOutcomes(), a.lastOutcome+1) {
+		if err != nil {
+			return err
+		}
+		o, err := messages.DecodeOutcome(m.Data)
+		if err != nil {
+			return fmt.Errorf("outcome %d: %w", m.Sequence, err)
+		}
+		a.lastOutcome = m.Sequence
+		id := identity{o.MchID, o.Kind, o.Key}
+		upTo, _ := strconv.ParseUint(m.Header.Get(messages.HeaderCommandsSeq), 10, 64) // only `failed` has it
+		a.events[id] = append(a.events[id], event{m.Sequence, m.Time, upTo, m.Header.Get(messages.HeaderWorker), o})
+		if mchid, kind, key, status, ok := a.site.subjects.ParseOutcome(m.Subject); !ok || id != (identity{mchid, kind, key}) || status != o.Status {
+			a.fault(id, "outcome %d on %s says something else than its subject", m.Sequence, m.Subject)
+		}
+	}
+	for m, err := range stored.From(ctx, a.site.nc, a.site.subjects.DeadLettersStream(), a.site.subjects.AllDeadLetters(), a.lastLetter+1) {
+		if err != nil {
+			return err
+		}
+		d, err := messages.ParseDeadLetter(messages.Header(m.Header), m.Data)
+		if err != nil {
+			return fmt.Errorf("dead letter %d: %w", m.Sequence, err)
+		}
+		n, err := strconv.Atoi(nats.Header(d.Original).Get(headerCommand))
+		if err != nil {
+			n = -1
+		}
+		a.lastLetter = m.Sequence
+		a.letters = append(a.letters, letter{m.Sequence, n, d})
+	}
+	return nil
+}
+
+func (a *audit) fault(id identity, format string, args ...any) {
+	if a.found == nil {
+		a.found = map[identity][]string{}
+	}
+	a.found[id] = append(a.found[id], fmt.Sprintf(format, args...))
+}
+
+// settle waits until every command has left its stream and every refund that is followed has ended.
+func (a *audit) settle(ctx context.Context) error {
+	streams := []string{a.site.subjects.CommandsStream(), a.site.subjects.SettlementsStream()}
+	return eventually(ctx, patience, func(ctx context.Context) error {
+		for _, name := range streams {
+			stream, err := a.site.js.Stream(ctx, name)
+			if err != nil {
+				return err
+			}
+			if n := stream.CachedInfo().State.Msgs; n > 0 {
+				return fmt.Errorf("%d messages left in %s", n, name)
+			}
+		}
+		return nil
+	})
+}
+
+// acknowledged checks in the middle of everything that what has left the commands stream has its record. What is read first is
+// what is left; a record that a lagging replica does not show yet is waited for.
+func (a *audit) acknowledged(ctx context.Context) error {
+	open := map[uint64]bool{}
+	err := eventually(ctx, patience, func(ctx context.Context) (err error) {
+		open, err = a.waiting(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return eventually(ctx, 30*time.Second, func(ctx context.Context) error {
+		if err := a.read(ctx); err != nil {
+			return err
+		}
+		a.found = nil
+		a.checkCommands(func(sequence uint64) bool { return open[sequence] })
+		if len(a.found) > 0 {
+			return fmt.Errorf("commands were acknowledged and have no record:\n%s", a.report())
+		}
+		return nil
+	})
+}
+
+// complete checks all that must hold once everything has ended.
+func (a *audit) complete(ctx context.Context, excuse excuses) error {
+	if err := eventually(ctx, patience, a.caughtUp); err != nil {
+		return err
+	}
+	a.found = nil
+	a.checkCommands(func(uint64) bool { return false })
+	a.checkLetters()
+	a.checkRefunds()
+	a.checkComplaints(excuse)
+	a.checkAnyTime(excuse)
+	return nil
+}
+
+// soFar checks what must hold at any time, of what acknowledged has read.
+func (a *audit) soFar(excuse excuses) {
+	a.found = nil
+	a.checkAnyTime(excuse)
+}
+
+func (a *audit) checkAnyTime(excuse excuses) {
+	a.checkEvents()
+	a.checkRequests()
+	a.checkQuotas()
+	a.checkJudge(excuse)
+	a.checkLogs()
+}
+
+// caughtUp reads all there is, as the streams' leaders say.
+func (a *audit) caughtUp(ctx context.Context) error {
+	if err := a.read(ctx); err != nil {
+		return err
+	}
+	for name, have := range map[string]uint64{a.site.subjects.OutcomesStream(): a.lastOutcome, a.site.subjects.DeadLettersStream(): a.lastLetter} {
+		stream, err := a.site.js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		if state := stream.CachedInfo().State; state.Msgs > 0 && state.LastSeq != have {
+			return fmt.Errorf("%s read up to %d of %d", name, have, state.LastSeq)
+		}
+	}
+	return nil
+}
+
+// checkCommands: each command that was published, under each of its sequences, has exactly one end and the right one.
+func (a *audit) checkCommands(open func(sequence uint64) bool) {
+	letters := map[uint64][]letter{}
+	for _, l := range a.letters {
+		letters[l.StreamSeq] = append(letters[l.StreamSeq], l)
+	}
+	for _, c := range a.load.commands() {
+		c.mu.Lock()
+		sequences := slices.Clone(c.sequences)
+		c.mu.Unlock()
+		for _, sequence := range sequences {
+			if !open(sequence) {
+				a.checkEnd(c, sequence, letters[sequence])
+			}
+		}
+	}
+}
+
+func (a *audit) checkEnd(c *command, sequence uint64, letters []letter) {
+	id := identity{c.mchid, c.kind, c.key}
+	own := id
+	if c.fate == malformed || c.fate == conflict {
+		own.key = messages.SeqKey(sequence)
+	}
+	if len(letters) > 1 {
+		a.fault(own, "command %d (sequence %d) has %d dead letters", c.n, sequence, len(letters))
+	}
+	var reason messages.Reason
+	if len(letters) > 0 {
+		reason = letters[0].Reason
+	}
+	done, failed := false, false
+	for _, e := range a.events[own] {
+		switch e.Status {
+		case messages.StatusFailed:
+			failed = failed || e.upTo >= sequence
+		case messages.StatusStarted:
+		default:
+			done = true
+		}
+	}
+	want := map[fate]messages.Reason{malformed: messages.ReasonMalformed, conflict: messages.ReasonConflict, rejected: messages.ReasonRejected}[c.fate]
+	switch {
+	case c.fate == good && reason != "":
+		a.fault(id, "command %d (sequence %d), which is good, has a dead letter: %s", c.n, sequence, reason)
+	case c.fate == good && !done:
+		a.fault(id, "command %d (sequence %d) is gone from its stream and has no outcome", c.n, sequence)
+	case c.fate != good && done:
+		a.fault(own, "command %d (sequence %d), which is %s, was carried out", c.n, sequence, c.fate)
+	case c.fate != good && !failed:
+		a.fault(own, "command %d (sequence %d), which is %s, is gone from its stream and has no `failed`", c.n, sequence, c.fate)
+	case c.fate == rejected && reason == "": // ended by the `failed` of the same command under an earlier sequence
+	case c.fate != good && reason != want:
+		a.fault(own, "command %d (sequence %d) is %s; its dead letter says %q", c.n, sequence, c.fate, reason)
+	}
+}
+
+// checkEvents: the events of each key are a life that the contract knows, of something that was asked for.
+func (a *audit) checkEvents() {
+	asked := a.asked()
+	letters := map[uint64]letter{}
+	for _, l := range a.letters {
+		letters[l.sequence] = l
+	}
+	for id, events := range a.events {
+		var finals []messages.Status
+		accepted := 0
+		for _, e := range events {
+			switch {
+			case e.Status == messages.StatusAccepted:
+				accepted++
+				if len(finals) > 0 {
+					a.fault(id, "`accepted` (outcome %d) after an end", e.sequence)
+				}
+			case e.Status == messages.StatusFailed:
+				if l, there := letters[e.DeadLetter]; !there {
+					a.fault(id, "`failed` (outcome %d) names dead letter %d, which is not there", e.sequence, e.DeadLetter)
+				} else if l.MchID != id.mchid || l.Key != id.key && l.Key+":reply" != id.key {
+					a.fault(id, "`failed` (outcome %d) names the dead letter of %s %s", e.sequence, l.MchID, l.Key)
+				}
+				finals = append(finals, e.Status)
+			case e.Status.Final():
+				finals = append(finals, e.Status)
+			}
+		}
+		if !oneEnd(finals) || accepted > 1 {
+			a.fault(id, "ended %d times (accepted %d times): %v", len(finals), accepted, finals)
+		}
+		if !asked[id] && !strings.HasPrefix(id.key, "seq-") {
+			a.fault(id, "an outcome of something that nobody asked for")
+		}
+	}
+}
+
+// oneEnd: one final status; `abnormal` may be corrected; what failed may fail once more, being published once more.
+func oneEnd(finals []messages.Status) bool {
+	if slices.Equal(finals, []messages.Status{messages.StatusAbnormal, messages.StatusSucceeded}) {
+		return true
+	}
+	if len(finals) == 0 || finals[0] == messages.StatusFailed {
+		return len(slices.Compact(slices.Clone(finals))) == min(len(finals), 1)
+	}
+	return len(finals) == 1
+}
+
+// asked is everything that may have outcomes, besides what is malformed or a conflict.
+func (a *audit) asked() map[identity]bool {
+	asked := map[identity]bool{}
+	for _, c := range a.load.commands() {
+		if c.fate != good && c.fate != rejected {
+			continue
+		}
+		asked[identity{c.mchid, c.kind, c.key}] = true
+		if c.kind == messages.KindDecision && c.refund != nil {
+			asked[identity{c.mchid, messages.KindReply, c.key + ":reply"}] = true
+			asked[identity{c.mchid, messages.KindRefund, c.refund.number}] = true
+		}
+	}
+	return asked
+}
+
+// checkLetters: each dead letter has its `failed`, and one command one letter.
+func (a *audit) checkLetters() {
+	named := map[uint64]bool{}
+	for _, events := range a.events {
+		for _, e := range events {
+			named[e.DeadLetter] = true
+		}
+	}
+	commands := a.load.commands()
+	by := map[uint64]uint64{}
+	for _, l := range a.letters {
+		id := identity{l.MchID, l.Kind, l.Key}
+		if !named[l.sequence] {
+			a.fault(id, "dead letter %d (%s, command sequence %d) has no `failed`", l.sequence, l.Reason, l.StreamSeq)
+		}
+		if other, twice := by[l.StreamSeq]; twice {
+			a.fault(id, "command sequence %d has dead letters %d and %d", l.StreamSeq, other, l.sequence)
+		}
+		by[l.StreamSeq] = l.sequence
+		if l.n < 0 || l.n >= len(commands) {
+			a.fault(id, "dead letter %d (%s) of a command that nobody published", l.sequence, l.Reason)
+		} else if c := commands[l.n]; c.body != string(l.Command) {
+			a.fault(id, "dead letter %d does not hold the bytes of command %d", l.sequence, c.n)
+		}
+	}
+}
+
+// wishes are all refunds that may be made, by merchant and number.
+func (a *audit) wishes() map[identity]*wish {
+	all := map[identity]*wish{}
+	for _, c := range a.load.commands() {
+		if c.refund != nil && c.fate != conflict {
+			all[identity{c.mchid, messages.KindRefund, c.refund.number}] = c.refund
+		}
+	}
+	return all
+}
+
+// checkRefunds: the books hold exactly the refunds that were wished for, each once, and the outcomes say what the books say.
+func (a *audit) checkRefunds() {
+	wishes := a.wishes()
+	made := map[identity]bool{}
+	for _, r := range a.site.sim.Refunds() {
+		id := identity{r.MchID, messages.KindRefund, r.OutRefundNo}
+		if made[id] {
+			a.fault(id, "refunded twice: %s", r.RefundID)
+		}
+		made[id] = true
+		w := wishes[id]
+		if w == nil || w.amount != r.Amount || w.order != r.TransactionID {
+			a.fault(id, "refunded %d fen of order %s, which nobody asked for", r.Amount, r.TransactionID)
+		}
+		events := a.events[id]
+		if len(events) == 0 {
+			a.fault(id, "refunded, and no outcome says so")
+			continue
+		}
+		last := events[len(events)-1]
+		want := map[string]messages.Status{"SUCCESS": messages.StatusSucceeded, "CLOSED": messages.StatusClosed, "ABNORMAL": messages.StatusAbnormal}[r.Status]
+		if last.Status != want {
+			a.fault(id, "the books say %s, the last outcome %s", r.Status, last.Status)
+		}
+		if last.Refund == nil || last.Refund.RefundID != r.RefundID || last.Refund.Amount.Refund != r.Amount {
+			a.fault(id, "the last outcome (%d) is of another refund than the books'", last.sequence)
+		}
+	}
+	for id, events := range a.events {
+		for _, e := range events {
+			if id.kind == messages.KindRefund && e.Refund != nil && !made[id] {
+				a.fault(id, "`%s` (outcome %d), and the books have no such refund", e.Status, e.sequence)
+			}
+		}
+	}
+}
+
+// checkRequests: every create call bears a number and parameters that were asked for.
+func (a *audit) checkRequests() {
+	wishes := map[identity][]*wish{}
+	for _, c := range a.load.commands() {
+		if c.refund != nil {
+			id := identity{c.mchid, messages.KindRefund, c.refund.number}
+			wishes[id] = append(wishes[id], c.refund)
+		}
+	}
+	for _, r := range a.site.sim.Requests() {
+		var got wish
+		var err error
+		switch r.Endpoint {
+		case wxpaytest.EndpointRefundCreate:
+			var body struct {
+				Number string `json:"out_refund_no"`
+				Order  string `json:"transaction_id"`
+				Amount struct{ Refund, Total int64 }
+			}
+			err = json.Unmarshal(r.Body, &body)
+			got = wish{body.Number, body.Order, body.Amount.Refund, body.Amount.Total}
+		case wxpaytest.EndpointV2Refund:
+			var body struct {
+				Number string `xml:"out_refund_no"`
+				Order  string `xml:"transaction_id"`
+				Refund int64  `xml:"refund_fee"`
+				Total  int64  `xml:"total_fee"`
+			}
+			err = xml.Unmarshal(r.Body, &body)
+			got = wish{body.Number, body.Order, body.Refund, body.Total}
+		default:
+			continue
+		}
+		id := identity{r.MchID, messages.KindRefund, got.number}
+		if err != nil || !slices.ContainsFunc(wishes[id], func(w *wish) bool { return *w == got }) {
+			a.fault(id, "a create call of %d of %d fen for order %s, which nobody asked for (%v)", got.amount, got.total, got.order, err)
+		}
+	}
+}
+
+// excuses are the documented windows that what was done to the installation opens.
+type excuses struct {
+	stopped   bool // workers were stopped, not killed
+	forgetful bool // a NATS server that is alone was killed
+	skewed    bool // the simulator's clock was wrong: it refuses honest requests
+}
+
+// checkComplaints: what users were told, and what became of their complaints, is what was asked for, once.
+func (a *audit) checkComplaints(excuse excuses) {
+	a.windows.repliedTwice = 0
+	for _, c := range a.load.commands() {
+		if c.complaint == "" {
+			continue
+		}
+		id := identity{c.mchid, c.kind, c.key}
+		if c.text != "" {
+			said := 0
+			for _, reply := range a.site.sim.Replies(c.complaint) {
+				if reply.OperateDetails == c.text {
+					said++
+				}
+			}
+			switch {
+			case c.fate == conflict && said > 0:
+				a.fault(id, "the reply of a conflicting command was sent")
+			case c.fate == good && said > 1 && excuse.stopped:
+				a.windows.repliedTwice++
+			case c.fate == good && said != 1:
+				a.fault(id, "replied %d times", said)
+			}
+		}
+		book, _ := a.site.sim.ComplaintBook(c.complaint)
+		count := map[string]int{}
+		for _, h := range book.History {
+			count[h.OperateType]++
+		}
+		want := map[string]string{"APPROVE": "MERCHANT_APPROVE_REFUND", "REJECT": "MERCHANT_REFUSE_RERUND"}[c.action]
+		if c.fate == good && want != "" && count[want] != 1 {
+			a.fault(id, "%s %d times in the complaint's history", want, count[want])
+		}
+		if c.kind == messages.KindComplete && book.State != "PROCESSED" {
+			a.fault(id, "completed; the complaint is %s", book.State)
+		}
+		if c.kind == messages.KindDecision && c.fate == good && c.refund != nil {
+			if _, there := a.site.sim.Refund(c.mchid, c.refund.number); !there {
+				a.fault(id, "approved, and its refund %s was never made", c.refund.number)
+			}
+		}
+	}
+}
+
+// writing are the calls that the quota of complaints counts, creating those of refunds, asking those of queries.
+var (
+	writing  = []wxpaytest.Endpoint{wxpaytest.EndpointUpdateRefundProgress, wxpaytest.EndpointComplaintResponse, wxpaytest.EndpointComplaintComplete}
+	creating = []wxpaytest.Endpoint{wxpaytest.EndpointRefundCreate, wxpaytest.EndpointV2Refund}
+	asking   = []wxpaytest.Endpoint{wxpaytest.EndpointRefundQuery, wxpaytest.EndpointV2RefundQuery}
+)
+
+// peak is the most calls of a merchant within any window, by the true time.
+func (a *audit) peak(requests []wxpaytest.Request, mchid string, endpoints []wxpaytest.Endpoint, window time.Duration) int {
+	var at []time.Time
+	for _, r := range requests {
+		if r.MchID == mchid && slices.Contains(endpoints, r.Endpoint) {
+			at = append(at, trueTime(r.At))
+		}
+	}
+	slices.SortFunc(at, time.Time.Compare)
+	peak, first := 0, 0
+	for last := range at {
+		for at[last].Sub(at[first]) >= window {
+			first++
+		}
+		peak = max(peak, last-first+1)
+	}
+	return peak
+}
+
+// peaks are the highest rates of any merchant.
+type peaks struct{ creates, writes, queries int }
+
+func (a *audit) peaks(each func(mchid string, p peaks)) (highest peaks) {
+	requests := a.site.sim.Requests()
+	for i := range merchants {
+		p := peaks{
+			a.peak(requests, mchid(i), creating, time.Second), a.peak(requests, mchid(i), writing, time.Minute), a.peak(requests, mchid(i), asking, time.Second),
+		}
+		each(mchid(i), p)
+		highest = peaks{max(highest.creates, p.creates), max(highest.writes, p.writes), max(highest.queries, p.queries)}
+	}
+	return highest
+}
+
+// bunched is how many more calls than the quota may arrive in a window: the worker keeps its calls within it when it makes them, and
+// on a machine that is busy with all of this they arrive in bunches. The true figure is in the closing table.
+func bunched(quota int) int { return quota + quota/4 }
+
+func (a *audit) checkQuotas() {
+	a.peaks(func(mchid string, p peaks) {
+		id := identity{mchid: mchid}
+		if p.creates > bunched(refundQuota) {
+			a.fault(id, "%d refund calls within a second, %d are allowed", p.creates, refundQuota)
+		}
+		if p.writes > complaintQuota {
+			a.fault(id, "%d complaint calls within a minute, %d are allowed", p.writes, complaintQuota)
+		}
+		if p.queries > bunched(queryQuota) {
+			a.fault(id, "%d queries within a second, %d are allowed", p.queries, queryQuota)
+		}
+	})
+}
+
+// The sources that the simulator gives for two of its rules: the minute between two submissions of one refund, and the age of a
+// request.
+const (
+	submittedAgain = "(P:4013080629)"
+	outdated       = "(M:4012072670)"
+)
+
+// checkJudge asks the simulator what it thinks.
+func (a *audit) checkJudge(excuse excuses) {
+	a.windows.submittedTwice = 0
+	if err := a.site.sim.CheckBooks(); err != nil && a.windows.repliedTwice == 0 {
+		a.fault(identity{}, "the simulator's books: %v", err)
+	}
+	for _, v := range a.site.sim.Violations() {
+		if excuse.forgetful && strings.HasSuffix(v, submittedAgain) {
+			a.windows.submittedTwice++
+			continue
+		}
+		if excuse.skewed && strings.HasSuffix(v, outdated) {
+			continue
+		}
+		id := identity{}
+		for _, field := range strings.Fields(v) {
+			if mchid, ok := strings.CutPrefix(field, "mchid="); ok {
+				id.mchid = mchid
+			}
+			if key, ok := strings.CutPrefix(field, "id="); ok {
+				id.kind, id.key = messages.KindRefund, strings.TrimSuffix(key, ":")
+			}
+		}
+		a.fault(id, "the simulator: %s", v)
+	}
+}
+
+// checkLogs: no worker has panicked, and none has a data race (CHAOS_RACE).
+func (a *audit) checkLogs() {
+	for _, w := range a.site.workers {
+		for line := range a.linesOf(w.log()) {
+			if strings.Contains(line, "panic") || strings.Contains(line, "DATA RACE") || strings.HasPrefix(line, "fatal error") {
+				a.fault(identity{}, "%s: %s", w.name, line)
+			}
+		}
+	}
+}
+
+func (a *audit) linesOf(file string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		f, err := os.Open(file)
+		if err != nil {
+			return // a worker that was never started has none
+		}
+		defer f.Close()
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			if !yield(lines.Text()) {
+				return
+			}
+		}
+	}
+}
+
+// slowest explains the commands that took longest to end, for whoever wonders.
+func (a *audit) slowest(n int) string {
+	type slow struct {
+		id   identity
+		took time.Duration
+	}
+	var all []slow
+	for _, c := range a.load.commands() {
+		id := identity{c.mchid, c.kind, c.key}
+		if events := a.events[id]; len(events) > 0 {
+			all = append(all, slow{id, events[len(events)-1].at.Sub(c.published)})
+		}
+	}
+	slices.SortFunc(all, func(x, y slow) int { return int(y.took - x.took) })
+	var b strings.Builder
+	for _, s := range all[:min(n, len(all))] {
+		fmt.Fprintf(&b, "%s took %s\n%s", s.id, s.took, a.history(s.id))
+	}
+	return b.String()
+}
+
+// told bounds how many keys a failure is explained for.
+const told = 5
+
+// report lists all that was found, and the whole history of the first keys.
+func (a *audit) report() string {
+	var b strings.Builder
+	ids := slices.SortedFunc(maps.Keys(a.found), func(x, y identity) int { return strings.Compare(x.String(), y.String()) })
+	for i, id := range ids {
+		for _, f := range a.found[id] {
+			fmt.Fprintf(&b, "%s: %s\n", id, f)
+		}
+		if i < told && id.key != "" {
+			b.WriteString(a.history(id))
+		}
+	}
+	return b.String()
+}
+
+// history is all that is known of a key: what was published, what the simulator saw, the outcomes, the dead letters, and what
+// the workers said.
+func (a *audit) history(id identity) string {
+	var lines []string
+	line := func(at time.Time, format string, args ...any) {
+		lines = append(lines, fmt.Sprintf("    %9.3fs  %s", at.Sub(a.site.began).Seconds(), fmt.Sprintf(format, args...)))
+	}
+	keys := map[string]bool{id.key: true}
+	orders := map[string]bool{} // whose other refunds may have something to do with it
+	for _, c := range a.load.commands() {
+		if c.refund != nil && c.refund.number == id.key {
+			orders[c.refund.order] = true
+		}
+	}
+	var published []string
+	for _, c := range a.load.commands() {
+		c.mu.Lock()
+		mine := c.mchid == id.mchid && (c.key == id.key || c.key+":reply" == id.key || c.refund != nil && orders[c.refund.order])
+		for _, s := range c.sequences {
+			mine = mine || messages.SeqKey(s) == id.key
+		}
+		if mine {
+			line(c.published, "published command %d, %s, %s, sequences %d: %s", c.n, c.kind, c.fate, c.sequences, c.body)
+			published = append(published, c.key)
+			for _, s := range c.sequences {
+				keys[messages.SeqKey(s)] = true
+			}
+			for _, k := range []string{c.key, c.complaint} {
+				if k != "" {
+					keys[k] = true
+				}
+			}
+			if c.refund != nil {
+				keys[c.refund.number] = true
+			}
+		}
+		c.mu.Unlock()
+	}
+	for _, key := range published {
+		keys[key+":reply"] = true
+	}
+	for _, r := range a.site.sim.Requests() {
+		if r.MchID == id.mchid && keys[r.ID] {
+			line(trueTime(r.At), "request  %s", r)
+		}
+	}
+	for other, events := range a.events {
+		if other.mchid == id.mchid && keys[other.key] {
+			for _, e := range events {
+				line(e.at, "outcome  %d %s %s by %s, attempts %d, up to %d, %+v", e.sequence, other, e.Status, e.worker, e.Attempts, e.upTo, e.Error)
+			}
+		}
+	}
+	for _, l := range a.letters {
+		if l.MchID == id.mchid && keys[l.Key] {
+			line(l.FailedAt, "letter   %d %s, command sequence %d: %s %s", l.sequence, l.Reason, l.StreamSeq, l.Code, l.Message)
+		}
+	}
+	slices.Sort(lines)
+	for _, w := range a.site.workers {
+		for said := range a.linesOf(w.log()) {
+			for key := range keys {
+				if key != "" && (strings.Contains(said, "="+key+" ") || strings.Contains(said, `"`+key+`"`) || strings.Contains(said, "stream_seq="+strings.TrimPrefix(key, "seq-")+" ")) {
+					lines = append(lines, "    "+w.name+"  "+said)
+					break
+				}
+			}
+		}
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
