@@ -74,6 +74,7 @@ func short(nodes int) plan {
 // twos and threes as they come.
 func long(nodes int, length time.Duration) plan {
 	hands := []int{0, 1, 1, 2, 2, 3, 3}
+	without := strings.Split(os.Getenv("CHAOS_WITHOUT"), ",")
 	var deck []hardship
 	return plan{
 		nodes: nodes, seed: uint64(time.Now().UnixNano()), rate: 20, length: 20 * time.Second, until: time.Now().Add(length),
@@ -85,6 +86,7 @@ func long(nodes int, length time.Duration) plan {
 				deck = append(named(heldName, drownedName), others...)
 			}
 			hand, deck = deck[:hands[n]], deck[hands[n]:]
+			hand = slices.DeleteFunc(slices.Clone(hand), func(h hardship) bool { return slices.Contains(without, h.name) })
 			return hand, n == len(hands)-1
 		},
 	}

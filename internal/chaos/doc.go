@@ -28,6 +28,7 @@
 //
 //	make chaos CHAOS=10m                     half of it on one NATS node, half on three
 //	make chaos CHAOS=10m CHAOS_SEED=…        the same load and the same hardships once more
+//	CHAOS_WITHOUT='NATS store full' make chaos    and leave some hardships out
 //	CHAOS_RACE=1 make chaos                  workers with the race detector
 //	CHAOS_SLOWEST=5 make chaos               the whole story of the slowest commands
 //

@@ -332,16 +332,14 @@ func refuseConnections(ctx context.Context, t *trial) error {
 	})
 }
 
-// skewClock sets the simulator's clock far enough wrong that it refuses requests, and its answers look stale. Smaller errors
-// would only make the simulator's own minute look shorter or longer than it is.
+// skewClock sets the simulator's clock back far enough that it refuses requests, and that its answers look stale. Not forward: what
+// v2, which dates nothing, refunds then would lie in the future afterwards. Smaller errors would only make the simulator's own minute
+// look longer or shorter than it is.
 func skewClock(ctx context.Context, t *trial) error {
 	return t.again(ctx, 2*time.Second, 4*time.Second, func() error {
-		skew, lasts := t.between(6*time.Minute, 20*time.Minute).Truncate(time.Second), t.between(time.Second, 4*time.Second)
-		if t.r.IntN(2) == 0 {
-			skew = -skew
-		}
+		skew, lasts := t.between(6*time.Minute, 20*time.Minute).Truncate(time.Minute), t.between(time.Second, 4*time.Second)
 		t.did("clock wrong", "by %s for %s", skew, lasts)
-		t.skew.Store(int64(skew))
+		t.skew.Store(-int64(skew))
 		pause(ctx, lasts)
 		t.skew.Store(0)
 		return nil

@@ -95,7 +95,7 @@ func newSite(t *testing.T, r *rand.Rand, nodes int) *site {
 func (s *site) startSimulator(t *testing.T, r *rand.Rand) {
 	now := func() time.Time {
 		skew := time.Duration(s.skew.Load())
-		return time.Now().Add(skew).In(time.FixedZone("", int(skew/time.Second)))
+		return time.Now().UTC().Add(skew).In(time.FixedZone("", int(skew/time.Second)))
 	}
 	primary, err := freePort(r)
 	check(t, err)
@@ -330,6 +330,7 @@ func eventually(ctx context.Context, limit time.Duration, ask func(context.Conte
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		each, done := context.WithTimeout(ctx, 5*time.Second)
 		err := ask(each)
@@ -337,10 +338,13 @@ func eventually(ctx context.Context, limit time.Duration, ask func(context.Conte
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil { // once time is up every question fails for that
+			last = err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return err
+			return last
 		}
 	}
 }
