@@ -244,7 +244,7 @@ func (a *audit) checkEnd(c *command, sequence uint64, letters []letter) {
 	for _, e := range a.events[own] {
 		switch e.Status {
 		case messages.StatusFailed:
-			failed = failed || e.upTo >= sequence
+			failed = failed || e.upTo >= sequence || len(letters) > 0 && e.DeadLetter == letters[0].sequence
 		case messages.StatusStarted:
 		default:
 			done = true
@@ -470,7 +470,7 @@ func (a *audit) checkComplaints(excuse excuses) {
 			switch {
 			case c.fate == conflict && said > 0:
 				a.fault(id, "the reply of a conflicting command was sent")
-			case c.fate == good && said > 1 && excuse.stopped:
+			case c.fate == good && said > 1 && excuse.stopped && a.afterThaw(c):
 				a.windows.repliedTwice++
 			case c.fate == good && said != 1:
 				a.fault(id, "replied %d times", said)
@@ -494,6 +494,25 @@ func (a *audit) checkComplaints(excuse excuses) {
 			}
 		}
 	}
+}
+
+// afterThaw reports whether one of the calls that said the command's reply came right after a stopped worker was let go on: the
+// documented window.
+func (a *audit) afterThaw(c *command) bool {
+	a.site.mu.Lock()
+	thaws := slices.Clone(a.site.thaws)
+	a.site.mu.Unlock()
+	for _, r := range a.site.sim.RequestsTo(wxpaytest.EndpointComplaintResponse) {
+		if r.ID != c.complaint || !r.Applied {
+			continue
+		}
+		for _, thaw := range thaws {
+			if late := trueTime(r.At).Sub(thaw); late >= 0 && late < 2*time.Second {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // writing are the calls that the quota of complaints counts, creating those of refunds, asking those of queries.
@@ -566,11 +585,17 @@ func (a *audit) checkJudge(excuse excuses) {
 		a.fault(identity{}, "the simulator's books: %v", err)
 	}
 	for _, v := range a.site.sim.Violations() {
-		if excuse.forgetful && strings.HasSuffix(v, submittedAgain) {
+		stamp, _, _ := strings.Cut(v, " ")
+		at, err := time.Parse(time.RFC3339, stamp)
+		if err != nil {
+			a.fault(identity{}, "the simulator, undated: %s", v)
+			continue
+		}
+		if excuse.forgetful && strings.HasSuffix(v, submittedAgain) && a.afterKill(at) {
 			a.windows.submittedTwice++
 			continue
 		}
-		if stamp, _, _ := strings.Cut(v, " "); excuse.skewed && !strings.HasSuffix(stamp, "+00:00") && !strings.HasSuffix(stamp, "Z") {
+		if _, skew := at.Zone(); excuse.skewed && skew != 0 {
 			continue // its clock was wrong: it refuses honest requests, and finds them too early
 		}
 		id := identity{}
@@ -584,6 +609,16 @@ func (a *audit) checkJudge(excuse excuses) {
 		}
 		a.fault(id, "the simulator: %s", v)
 	}
+}
+
+// afterKill reports whether a NATS node was killed in the minute and a bit before that second.
+func (a *audit) afterKill(at time.Time) bool {
+	a.site.mu.Lock()
+	defer a.site.mu.Unlock()
+	return slices.ContainsFunc(a.site.kills, func(kill time.Time) bool {
+		ago := at.Add(time.Second).Sub(kill)
+		return ago > 0 && ago < time.Minute+ackWait+2*time.Second
+	})
 }
 
 // checkLogs: no worker has panicked, and none has a data race (CHAOS_RACE).

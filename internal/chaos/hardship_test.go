@@ -138,6 +138,9 @@ func killNATS(ctx context.Context, t *trial) error {
 		}
 		for _, n := range some {
 			n.kill()
+			t.mu.Lock()
+			t.kills = append(t.kills, time.Now())
+			t.mu.Unlock()
 			t.did("NATS node killed", "%s, which led %s; back after %s", n.name, stream, away)
 		}
 		pause(ctx, away)

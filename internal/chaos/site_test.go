@@ -40,6 +40,8 @@ type site struct {
 
 	mu     sync.Mutex
 	counts map[string]int // what was done to the site; guarded by mu
+	thaws  []time.Time    // when stopped workers were let go on; guarded by mu
+	kills  []time.Time    // when NATS nodes were killed; guarded by mu
 }
 
 const (
@@ -288,7 +290,12 @@ func (w *worker) freeze() (thaw func()) {
 		return func() {}
 	}
 	p.signal(syscall.SIGSTOP)
-	return func() { p.signal(syscall.SIGCONT) }
+	return func() {
+		w.site.mu.Lock()
+		defer w.site.mu.Unlock()
+		p.signal(syscall.SIGCONT)
+		w.site.thaws = append(w.site.thaws, time.Now())
+	}
 }
 
 var errStillThere = errors.New("the worker has not ended although it was told to")
