@@ -46,5 +46,4 @@ up: build ## docker compose: NATS with a synced store, simulator, worker
 down: ## stop what `make up` started, keeping its volumes
 	docker compose down
 
-.PHONY: help run build test fuzz lint cover bench bench-compare up down
-.PHONY: help run build test chaos fuzz lint cover up down
+.PHONY: help run build test chaos fuzz lint cover bench bench-compare up down

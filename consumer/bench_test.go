@@ -21,7 +21,6 @@ import (
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/dlq"
-	"wxpay-worker/internal/natsembed"
 	"wxpay-worker/internal/natstest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
@@ -47,7 +46,7 @@ const speed = 200
 // bench is one installation for one test: a real NATS server, the simulator over TLS, and as many workers as are started.
 type bench struct {
 	t        *testing.T
-	server   *natsembed.Server
+	url      string // of the NATS server
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	subjects messages.Subjects
@@ -83,8 +82,15 @@ func setupWith(t *testing.T, sim wxpaytest.Options) *bench {
 // setupAt is setupWith by another clock.
 func setupAt(t *testing.T, clock *consumer.Clock, sim wxpaytest.Options) *bench {
 	t.Helper()
-	b := &bench{t: t, server: natstest.Start(t), clock: clock, news: make(chan struct{}), creds: map[string]*wxpaytest.Credentials{}}
-	b.nc = natstest.Client(t, b.server)
+	return setupOn(t, natstest.Start(t).URL(), clock, sim)
+}
+
+// setupOn is setupAt at another NATS server.
+func setupOn(t *testing.T, url string, clock *consumer.Clock, sim wxpaytest.Options) *bench {
+	t.Helper()
+	b := &bench{t: t, url: url, clock: clock, news: make(chan struct{}), creds: map[string]*wxpaytest.Credentials{}}
+	b.nc = must(nats.Connect(url, nats.MaxReconnects(-1), nats.Name(t.Name())))
+	t.Cleanup(b.nc.Close)
 	b.js = must(jetstream.New(b.nc))
 	b.subjects = must(messages.NewSubjects("wxpay"))
 	b.letters = must(dlq.New(b.nc, b.subjects))
@@ -139,7 +145,7 @@ type option func(*consumer.Options)
 // start runs a worker until the test ends, or until it is stopped or killed.
 func (b *bench) start(options ...option) *worker {
 	b.t.Helper()
-	nc := must(nats.Connect(b.server.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond)))
+	nc := must(nats.Connect(b.url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond)))
 	log := logrus.New()
 	log.SetOutput(testWriter{b.t})
 	log.SetLevel(logrus.DebugLevel)

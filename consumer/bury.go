@@ -50,6 +50,12 @@ func (l *lane) bury(ctx context.Context, o *order, why deadEnd) end {
 	letter := l.letter(o, why)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.storeTimeout)
 	defer cancel()
+	// Before the letter is there: it may be put back the moment it is, and what was stored after it is a new try.
+	newest, err := l.ledger.lastCommand(ctx)
+	if err != nil {
+		return again("dead letter unstored", l.retry.Initial, err)
+	}
+	letter.CommandsSeq = max(newest, o.sequence) // a replica may be behind
 	sequence, err := l.letters.Put(ctx, letter)
 	if err != nil {
 		return again("dead letter unstored", l.retry.Initial, err)
@@ -195,6 +201,8 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 		switch status := e.status(); {
 		case status == messages.StatusFailed && e.outcome.DeadLetter == sequence:
 			return nil
+		case (status == messages.StatusFailed || status == messages.StatusStarted) && e.commandSeq > o.sequence:
+			return nil // the letter was put back, and the key's end is that of the later try
 		case status == "" || status == messages.StatusFailed:
 		case kind != letter.Kind && status.Final(): // a step that has ended better
 			return nil
@@ -205,14 +213,10 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 		case status != messages.StatusStarted:
 			return errSucceededMeanwhile
 		}
-		var newest uint64
-		if newest, err = l.ledger.lastCommand(ctx); err != nil {
-			return err
-		}
 		out := &messages.Outcome{
 			Kind: kind, Key: key, Status: messages.StatusFailed, Attempts: letter.Attempts, Error: failureOf(letter), DeadLetter: sequence,
 		}
-		if _, err = l.writeAs(ctx, o, e, out, digest, e.firstAt, newest); !errors.Is(err, errStale) {
+		if _, err = l.writeAs(ctx, o, e, out, digest, e.firstAt, max(letter.CommandsSeq, o.sequence)); !errors.Is(err, errStale) {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
@@ -47,7 +48,7 @@ func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
 		return again("held", heldDelay(wait), nil)
 	}
 	s := l.stepOf(o, o.cmd)
-	if a := l.recallStep(s, e); e.status() != messages.StatusStarted {
+	if a := l.recallStep(o, s, e); e.status() != messages.StatusStarted {
 		// Not begun yet: now is the time to find out that a picture is missing.
 		if stop := l.upload(ctx, o, a); stop != nil {
 			return *stop
@@ -122,7 +123,7 @@ func (l *lane) carryStep(ctx context.Context, o *order, s step, e *entry, then f
 // Only the writer of a `started` sends before its time + ack_wait, and a delivery's budget ends well before that. So whoever
 // finds somebody else's waits until then, and announces anew before sending; the stream lets one of several win.
 func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *attempts, *end) {
-	now, a := l.clock.Now(), l.recallStep(s, e)
+	now, a := l.clock.Now(), l.recallStep(o, s, e)
 	if e.status() == messages.StatusStarted {
 		if e.worker != l.ledger.worker { // whatever we remember, another may have called since
 			a.open, a.last = true, later(a.last, e.outcome.At)
@@ -151,7 +152,7 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 }
 
 // recallStep returns what is known of the attempts at a step: our own memory, else what the ledger says.
-func (l *lane) recallStep(s step, e *entry) *attempts {
+func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 	key := memoryKey(s.kind, s.key)
 	a := l.memory.recall(key)
 	if a != nil {
@@ -163,6 +164,10 @@ func (l *lane) recallStep(s step, e *entry) *attempts {
 	}
 	if e.status() == messages.StatusStarted { // and not failed: then the tries are counted anew
 		a.writes, a.first = e.outcome.Attempts, e.firstAt
+	}
+	if e.outcome == nil && headerUint(o.msg.Header, messages.HeaderReplays) > 0 {
+		// Put back so late that its outcomes are gone: it may have happened, whenever that was.
+		a.open, o.lost = true, true
 	}
 	l.memory.keep(key, a)
 	return a
@@ -198,7 +203,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 		return again("out of budget", 0, nil)
 	}
 	before := *a
-	a.wrote(l.clock.Now(), !o.wrote)
+	a.wrote(l.clock.Now())
 	o.wrote = true
 	err = s.write(ctx)
 	turn.end()
@@ -244,7 +249,11 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 // effect and may be sent (again).
 func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) *end {
 	stop := func(e end) *end { return &e }
-	state, err := l.readComplaint(ctx, o, e.firstAt)
+	since := e.firstAt.Add(-readBackSkew)
+	if o.lost {
+		since = time.Time{}
+	}
+	state, err := l.readComplaint(ctx, o, since)
 	if err != nil {
 		if a.ranOut(l.retry, l.clock.Now()) {
 			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))

@@ -140,6 +140,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	helpers.Go(func() { c.kickAfterReconnects(helping) })
 	helpers.Go(func() { c.reportOrphans(helping) })
 	helpers.Go(func() { c.balance(r.ctx) })
+	helpers.Go(func() { c.settler.sweep(r.ctx) })
 	<-r.ctx.Done()
 	c.mu.Lock()
 	c.run = nil // nothing is begun any more

@@ -140,7 +140,7 @@ func (b *bench) startThrough(c *cut) *worker { return b.startVia(c) }
 func (b *bench) startVia(dialer nats.CustomDialer, options ...option) *worker {
 	b.t.Helper()
 	lost := make(chan struct{}, 100)
-	nc := must(nats.Connect(b.server.URL(), nats.SetCustomDialer(dialer), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+	nc := must(nats.Connect(b.url, nats.SetCustomDialer(dialer), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
 		nats.ReconnectJitter(0, 0), nats.DisconnectErrHandler(func(*nats.Conn, error) { lost <- struct{}{} })))
 	w := b.start(append(options, func(o *consumer.Options) { o.Conn, o.DeadLetters = nc, must(dlq.New(nc, b.subjects)) })...)
 	b.t.Cleanup(nc.Close)

@@ -18,6 +18,7 @@ type delivery struct {
 	sequence  uint64    // of the command in the commands stream: its identity there
 	delivered uint64    // hand-overs so far, this one included; a single server may forget some at kill -9
 	stored    time.Time // when the server stored the command, by its clock
+	first     bool      // whether the queue's consumer had delivered nothing before
 
 	clock   *Clock
 	ackWait time.Duration
@@ -32,7 +33,7 @@ func newDelivery(msg *nats.Msg, clock *Clock, ackWait time.Duration) (*delivery,
 	}
 	now := clock.Now()
 	return &delivery{
-		msg: msg, sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp,
+		msg: msg, sequence: meta.Sequence.Stream, delivered: meta.NumDelivered, stored: meta.Timestamp, first: meta.Sequence.Consumer == 1,
 		clock: clock, ackWait: ackWait, arrived: now, leased: now,
 	}, nil
 }

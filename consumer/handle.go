@@ -19,6 +19,7 @@ type order struct {
 	malformed *messages.MalformedError // why it cannot be carried out, nil if it can
 	began     time.Time
 	suspect   bool              // whether it may have killed those who handled it before
+	lost      bool              // whether it was put back after the records of its earlier tries had expired
 	observed  *Delivery         // what the observer was told; nil if it was not
 	followed  bool              // whether this is a look at an accepted refund, not a command
 	wrote     bool              // whether this delivery has made a writing call
@@ -187,7 +188,10 @@ func (l *lane) writeAs(ctx context.Context, o *order, e *entry, out *messages.Ou
 	// The record must be tried even when the lease has just ended: it can only win or find that it has lost.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.storeTimeout)
 	defer cancel()
-	return l.ledger.write(ctx, e, out, digest, messages.Get(messages.Header(o.msg.Header), messages.HeaderTraceparent), firstAt, commandsSeq)
+	return l.ledger.write(ctx, e, out, note{
+		digest: digest, traceparent: messages.Get(messages.Header(o.msg.Header), messages.HeaderTraceparent),
+		firstAt: firstAt, commandSeq: o.sequence, commandsSeq: commandsSeq,
+	})
 }
 
 func memoryKey(kind messages.Kind, key string) string { return string(kind) + "/" + key }

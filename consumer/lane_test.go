@@ -95,7 +95,7 @@ func TestHostileHeadersDoNotKeepADeadLetterFromBeingStored(t *testing.T) {
 // publishRaw publishes a refund command with a header block that no client library would write.
 func (b *bench) publishRaw(header, body string) {
 	b.t.Helper()
-	conn := must(net.Dial("tcp", strings.TrimPrefix(b.server.URL(), "nats://")))
+	conn := must(net.Dial("tcp", strings.TrimPrefix(b.url, "nats://")))
 	defer conn.Close()
 	_ = must(fmt.Fprintf(conn, "CONNECT {\"headers\":true}\r\nHPUB %s %d %d\r\n%s%s\r\nPING\r\n",
 		b.subjects.Command(mchid, messages.KindRefund), len(header), len(header)+len(body), header, body))
@@ -322,4 +322,36 @@ func TestRefundsOfOneOrderKeepTheirDistance(t *testing.T) {
 	if gap := create[1].At.Sub(create[0].At); gap < time.Minute {
 		t.Errorf("%s apart", gap)
 	}
+}
+
+// Two workers that start together, before anybody has served the lane: the one in reserve finds out only when the lane comes to it
+// that the other had it. It knows nothing of an order that was refunded a moment ago unless it looks.
+func TestReserveLooksAtWhatTheFirstDid(t *testing.T) {
+	t.Parallel()
+	b := setupAt(t, consumer.FastClock(10), wxpaytest.Options{}) // slow enough for the lane to change hands within the minute
+	calls := map[*worker]*recorder{}
+	for range 2 {
+		r := &recorder{}
+		calls[b.start(func(o *consumer.Options) { r.Refunds, o.Merchants[0].Refunds = o.Merchants[0].Refunds, r })] = r
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // until both wait for commands; only the server knows
+		c, err := b.js.Consumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid)
+		if err == nil && c.CachedInfo().NumWaiting == 2 || time.Now().After(deadline) {
+			break
+		}
+	}
+	refund := func(number string) string {
+		return fmt.Sprintf(`{"out_refund_no":%q,"transaction_id":"T1","amount":{"refund":10,"total":100}}`, number)
+	}
+	b.publish(messages.KindRefund, refund("R1"))
+	b.end(messages.KindRefund, "R1")
+	b.drainedCommands()
+	for w, r := range calls {
+		if r.calls() > 0 {
+			w.kill()
+		}
+	}
+	b.publish(messages.KindRefund, refund("R2"))
+	b.end(messages.KindRefund, "R2")
+	b.settled()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,6 +21,7 @@ type ledger struct {
 	js       jetstream.JetStream
 	subjects messages.Subjects
 	worker   string // who we are in `started` events
+	recent   recent // what we wrote ourselves: a replica may not have it yet
 }
 
 // entry is the newest record of one key.
@@ -31,8 +33,12 @@ type entry struct {
 	digest      string            // of the command it speaks of
 	worker      string            // who wrote it
 	firstAt     time.Time         // when the first attempt was announced, carried from one record to the next
+	commandSeq  uint64            // of the command it speaks of
 	commandsSeq uint64            // of `failed`: the last command that was stored before it
 }
+
+// errBehind says that the replica that was asked does not have yet what we wrote: ask again.
+var errBehind = errors.New("the ledger was read from a replica that is behind")
 
 // errStale says that somebody else recorded something of the key first: read again, decide again.
 var errStale = errors.New("the ledger has moved on")
@@ -84,13 +90,17 @@ func (e *entry) standing(digest string, commandSeq uint64) standing {
 	}
 }
 
-// read returns the newest record of the key. A replica may answer that is a moment behind; the condition of the next write
-// finds that out.
+// read returns the newest record of the key. A replica may answer that is a moment behind: that it does not have what we wrote
+// ourselves is errBehind, that it does not have what others wrote is found out by the condition of the next write.
 func (l *ledger) read(ctx context.Context, mchid string, kind messages.Kind, key string) (*entry, error) {
 	e := &entry{filter: l.subjects.OutcomeFilter(mchid, kind, key)}
 	m, err := stored.Last(ctx, l.nc, l.subjects.OutcomesStream(), e.filter)
-	if errors.Is(err, stored.ErrNotFound) {
+	written := l.recent.sequence(e.filter)
+	if errors.Is(err, stored.ErrNotFound) && written == 0 {
 		return e, nil
+	}
+	if errors.Is(err, stored.ErrNotFound) || err == nil && m.Sequence < written {
+		return nil, errBehind
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read ledger: %w", err)
@@ -105,30 +115,32 @@ func (l *ledger) read(ctx context.Context, mchid string, kind messages.Kind, key
 	if e.firstAt = headerTime(m.Header, messages.HeaderFirstAt); e.firstAt.IsZero() {
 		e.firstAt = o.At // a record that does not say was the first
 	}
+	e.commandSeq = headerUint(m.Header, messages.HeaderStreamSeq)
 	e.commandsSeq = headerUint(m.Header, messages.HeaderCommandsSeq)
 	return e, nil
 }
 
 // write records an outcome if the entry is still the newest, and returns the new newest entry. It returns errStale if it is
 // not; after any other error the record may or may not be there: read again.
-func (l *ledger) write(ctx context.Context, e *entry, o *messages.Outcome, digest, traceparent string, firstAt time.Time, commandsSeq uint64) (*entry, error) {
+func (l *ledger) write(ctx context.Context, e *entry, o *messages.Outcome, n note) (*entry, error) {
 	body, err := o.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("record outcome: %w", err)
 	}
 	h := nats.Header(o.Headers(l.subjects))
 	h.Set(messages.HeaderWorker, l.worker)
-	if digest != "" {
-		h.Set(messages.HeaderDigest, digest)
+	h.Set(messages.HeaderStreamSeq, strconv.FormatUint(n.commandSeq, 10))
+	if n.digest != "" {
+		h.Set(messages.HeaderDigest, n.digest)
 	}
-	if traceparent != "" {
-		h.Set(messages.HeaderTraceparent, traceparent)
+	if n.traceparent != "" {
+		h.Set(messages.HeaderTraceparent, n.traceparent)
 	}
-	if !firstAt.IsZero() {
-		h.Set(messages.HeaderFirstAt, firstAt.UTC().Format(time.RFC3339Nano))
+	if !n.firstAt.IsZero() {
+		h.Set(messages.HeaderFirstAt, n.firstAt.UTC().Format(time.RFC3339Nano))
 	}
-	if commandsSeq != 0 {
-		h.Set(messages.HeaderCommandsSeq, strconv.FormatUint(commandsSeq, 10))
+	if n.commandsSeq != 0 {
+		h.Set(messages.HeaderCommandsSeq, strconv.FormatUint(n.commandsSeq, 10))
 	}
 	msg := &nats.Msg{Subject: l.subjects.Outcome(o.MchID, o.Kind, o.Key, o.Status), Header: h, Data: body}
 	ack, err := l.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequenceForSubject(e.sequence, e.filter))
@@ -138,10 +150,56 @@ func (l *ledger) write(ctx context.Context, e *entry, o *messages.Outcome, diges
 	if err != nil {
 		return nil, fmt.Errorf("record outcome: %w", err)
 	}
+	l.recent.wrote(e.filter, ack.Sequence)
 	return &entry{
-		filter: e.filter, sequence: ack.Sequence, outcome: o,
-		digest: digest, worker: l.worker, firstAt: firstAt, commandsSeq: commandsSeq,
+		filter: e.filter, sequence: ack.Sequence, outcome: o, digest: n.digest, worker: l.worker, firstAt: n.firstAt,
+		commandSeq: n.commandSeq, commandsSeq: n.commandsSeq,
 	}, nil
+}
+
+// note is what a record tells other workers, besides the outcome.
+type note struct {
+	digest      string
+	traceparent string
+	firstAt     time.Time
+	commandSeq  uint64
+	commandsSeq uint64 // of `failed`
+}
+
+// recent remembers for a while which record of a key we wrote last.
+type recent struct {
+	mu       sync.Mutex
+	turned   time.Time         // when new was begun; guarded by mu
+	old, new map[string]uint64 // sequences by the keys' filters; guarded by mu
+}
+
+// recentFor is how long a record is remembered, at least: replicas are behind by much less.
+const recentFor = 5 * time.Second
+
+// turn forgets what is old; mu must be held.
+func (r *recent) turn() {
+	age := time.Since(r.turned)
+	if r.new != nil && age <= recentFor {
+		return
+	}
+	if r.old = r.new; age > 2*recentFor {
+		r.old = nil
+	}
+	r.new, r.turned = map[string]uint64{}, time.Now()
+}
+
+func (r *recent) wrote(filter string, sequence uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.turn()
+	r.new[filter] = sequence
+}
+
+func (r *recent) sequence(filter string) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.turn()
+	return max(r.old[filter], r.new[filter])
 }
 
 // lastCommand is the sequence of the newest command there is, of any merchant.

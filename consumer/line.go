@@ -80,8 +80,11 @@ func (l *lane) behind(ctx context.Context, o *order) (time.Duration, bool, error
 		_, err := stored.At(ctx, l.nc, l.stream, p.sequence)
 		switch {
 		case err == nil:
-			wait := min(max(p.due.Sub(l.clock.Now()), 0)+l.retry.Initial, lineWait)
-			return wait, true, nil
+			wait := p.due.Sub(l.clock.Now())
+			if wait <= 0 { // in our hands, or late
+				wait = lineWait / 4
+			}
+			return min(wait+l.retry.Initial, lineWait), true, nil
 		case !errors.Is(err, stored.ErrNotFound):
 			return l.retry.Initial, true, err
 		}

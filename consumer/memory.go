@@ -19,11 +19,9 @@ type attempts struct {
 	repeats int
 }
 
-// wrote notes that a writing call is about to be made.
-func (a *attempts) wrote(now time.Time, firstOfDelivery bool) {
-	if firstOfDelivery {
-		a.writes++
-	}
+// wrote notes that a writing call is about to be made: the only one of this delivery for the key.
+func (a *attempts) wrote(now time.Time) {
+	a.writes++
 	if a.first.IsZero() {
 		a.first = now
 	}

@@ -20,6 +20,7 @@ func (i Installation) Permissions() (all []Permission) {
 		need("$JS.API.DIRECT.GET."+stream, "look up what has become of a command")
 	}
 	need("$JS.API.DIRECT.GET."+s.CommandsStream(), "read what a lane's former holder left unfinished")
+	need("$JS.API.DIRECT.GET."+s.SettlementsStream(), "look for schedules that did not fire")
 	need("$JS.API.DIRECT.GET."+s.MediaStream(), "look up the media_id of a picture")
 	need("$JS.API.CONSUMER.LIST."+s.CommandsStream(), "see which lanes are busy, to leave other workers their share")
 	need("$JS.API.STREAM.MSG.DELETE."+s.DeadLettersStream(), "take back a dead letter whose command has succeeded meanwhile")

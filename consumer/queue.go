@@ -198,10 +198,6 @@ func (q *queue) refill() error {
 // take deals with a message that arrived: a delivery, or the server's word on a pull.
 func (q *queue) take(work context.Context, m *nats.Msg) taken {
 	what, repinned := q.pull.take(m)
-	if repinned && !q.unshared {
-		q.unsure(work)
-	}
-	q.unshared = q.unshared && !repinned
 	if what != takenCommand {
 		return what
 	}
@@ -210,6 +206,11 @@ func (q *queue) take(work context.Context, m *nats.Msg) taken {
 		q.log.WithError(err).Error("delivery that cannot be read; it will come again")
 		return what
 	}
+	// Nobody served the queue when we looked, but somebody may have had it and gone before it came to us.
+	if repinned && !(q.unshared && d.first) {
+		q.unsure(work)
+	}
+	q.unshared = q.unshared && !repinned
 	if q.inFlight >= q.concurrency {
 		q.held = append(q.held, d)
 		return what

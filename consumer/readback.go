@@ -46,13 +46,13 @@ const (
 
 // readComplaint reads a complaint back. A complaint that WeChat Pay provably does not have reads as one with nothing in it:
 // the writing call will be refused for it.
-func (l *lane) readComplaint(ctx context.Context, o *order, firstAt time.Time) (*complaintState, error) {
+func (l *lane) readComplaint(ctx context.Context, o *order, since time.Time) (*complaintState, error) {
 	complaintID := o.cmd.Complaint()
 	turn, err := l.under(ctx, o, l.reads)
 	if err != nil {
 		return nil, err
 	}
-	state := &complaintState{since: firstAt.Add(-readBackSkew)}
+	state := &complaintState{since: since}
 	detail, err := l.merchant().Complaints.Complaint(ctx, complaintID)
 	turn.end()
 	if Classify(callRead, err) == Rejected {

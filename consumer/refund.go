@@ -104,7 +104,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		return again("order refunded a moment ago", wait, nil)
 	}
 	before := *a
-	a.wrote(l.clock.Now(), true)
+	a.wrote(l.clock.Now())
 	o.wrote = true
 	created, err := l.merchant().Refunds.CreateRefund(ctx, refundRequest(cmd))
 	turn.end()

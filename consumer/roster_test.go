@@ -85,7 +85,7 @@ func TestMerchantsComeAndGo(t *testing.T) {
 	const other = "1900000002"
 	b := setup(t)
 	b.merchant(other)
-	nc := must(nats.Connect(b.server.URL()))
+	nc := must(nats.Connect(b.url))
 	t.Cleanup(nc.Close)
 	all := []consumer.Merchant{
 		{MchID: mchid, Refunds: b.client(mchid), Complaints: b.client(mchid)},

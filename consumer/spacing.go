@@ -10,6 +10,13 @@ type spacing struct {
 	clock *Clock
 	mu    sync.Mutex
 	by    map[string]spaced // when an order was last refunded, by each of its numbers; guarded by mu
+	past  []marked          // every mark that was made, oldest first; guarded by mu
+}
+
+// marked is a mark that is forgotten when its minute is over, unless there is a newer one.
+type marked struct {
+	number string
+	at     time.Time
 }
 
 // spaced is the last refund of an order.
@@ -25,11 +32,7 @@ func (s *spacing) claim(numbers []string, outRefundNo string) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Now()
-	for number, last := range s.by {
-		if now.Sub(last.at) >= absenceDelay {
-			delete(s.by, number)
-		}
-	}
+	s.forget(now)
 	wait := time.Duration(0)
 	for _, number := range numbers {
 		if last, recent := s.by[number]; recent && last.of != outRefundNo {
@@ -63,6 +66,21 @@ func (s *spacing) called(numbers []string, outRefundNo string) {
 func (s *spacing) mark(at time.Time, numbers []string, outRefundNo string) {
 	for _, number := range numbers {
 		s.by[number] = spaced{at, outRefundNo}
+		s.past = append(s.past, marked{number, at})
+	}
+}
+
+// forget drops what is older than a minute. Each mark is looked at once.
+func (s *spacing) forget(now time.Time) {
+	n := 0
+	for n < len(s.past) && now.Sub(s.past[n].at) >= absenceDelay {
+		if number := s.past[n].number; s.by[number].at.Equal(s.past[n].at) {
+			delete(s.by, number)
+		}
+		n++
+	}
+	if s.past = s.past[n:]; len(s.past) == 0 {
+		s.past = nil
 	}
 }
 
@@ -76,7 +94,7 @@ func (s *spacing) inherited(at time.Time, numbers []string, outRefundNo string) 
 		if last, known := s.by[number]; known && last.of != of {
 			of = ""
 		}
-		s.by[number] = spaced{at, of}
+		s.mark(at, []string{number}, of)
 	}
 }
 

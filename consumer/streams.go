@@ -97,6 +97,7 @@ func (w Streams) configs() []jetstream.StreamConfig {
 			Retention:   jetstream.WorkQueuePolicy,
 			Storage:     jetstream.FileStorage, Replicas: w.Replicas,
 			AllowMsgSchedules: true, // no limit of any kind: the server would drop schedules silently
+			AllowDirect:       true, // overdue ones are looked for
 		},
 		{
 			Name:        w.Subjects.MediaStream(),

@@ -32,6 +32,8 @@ type DeadLetter struct {
 	// command makes one.
 	Subject   string
 	StreamSeq uint64
+	// CommandsSeq is the newest command that was in the stream before the letter: what was stored later is a new try. 0 = not known.
+	CommandsSeq uint64
 	// Step is the step of a decision that failed, "" otherwise.
 	Step string
 	// CommandID is the command's id, from its body or its headers; "" if it has none.
@@ -76,6 +78,9 @@ func (d *DeadLetter) Headers() Header {
 	if d.StreamSeq != 0 {
 		set(HeaderStreamSeq, strconv.FormatUint(d.StreamSeq, 10))
 	}
+	if d.CommandsSeq != 0 {
+		set(HeaderCommandsSeq, strconv.FormatUint(d.CommandsSeq, 10))
+	}
 	set(HeaderStep, headerValue(d.Step))
 	set(HeaderCommandID, headerValue(d.CommandID))
 	set(HeaderKind, headerValue(string(d.Kind)))
@@ -104,6 +109,7 @@ func ParseDeadLetter(h Header, data []byte) (*DeadLetter, error) {
 		FailedAt:      p.time(HeaderFailedAt),
 		Subject:       p.text(HeaderSubject),
 		StreamSeq:     p.sequence(HeaderStreamSeq),
+		CommandsSeq:   p.sequence(HeaderCommandsSeq),
 		Step:          p.text(HeaderStep),
 		CommandID:     p.text(HeaderCommandID),
 		ConflictsWith: p.text(HeaderConflictsWith),

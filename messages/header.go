@@ -35,11 +35,11 @@ const (
 	HeaderExpectedSubject = "Nats-Expected-Last-Subject-Sequence-Subject"
 )
 
-// Headers that the worker writes for itself, on events that are not final and on refunds that are being followed.
+// Headers that the worker writes for itself, on events, on dead letters and on refunds that are being followed.
 const (
 	HeaderDigest      = "Wxpay-Digest"       // Command.Digest: what the key stands for from now on
 	HeaderWorker      = "Wxpay-Worker"       // the process that wrote it
-	HeaderCommandsSeq = "Wxpay-Commands-Seq" // the command's sequence in the commands stream
+	HeaderCommandsSeq = "Wxpay-Commands-Seq" // of a failure: the newest command that it speaks of; one that was stored later is a new try
 )
 
 // Headers of dead letters (contract, section 6).

@@ -162,6 +162,9 @@ func (s Subjects) SettlementAt(mchid, key string) string {
 	return join(s.Prefix, "settlement", "at", mchid, EscapeToken(key))
 }
 
+// AllSchedules matches the schedules of all refunds that are being followed.
+func (s Subjects) AllSchedules() string { return s.Prefix + ".settlement.at.>" }
+
 // SettlementDue is where a merchant's schedules arrive when their time has come. mchid may be "*" for a pattern.
 func (s Subjects) SettlementDue(mchid string) string {
 	return join(s.Prefix, "settlement", "due", mchid)

@@ -47,13 +47,13 @@ func TestSetupAndCheckOfACluster(t *testing.T) {
 	run(t, exitDone, "", "setup", "-c", config(1))
 	run(t, exitDone, aRefund("R1"), "send", "refund", "-c", i.config, "--mchid", mchid)
 	dry := run(t, exitDone, "", "setup", "-c", config(3), "--dry-run").out.String()
-	if strings.Count(dry, "num_replicas 1 → 3") != 4 {
+	if strings.Count(dry, "num_replicas 1 → 3") != 5 {
 		t.Errorf("dry run: %s", dry)
 	}
 	checkConfig(t, exitFailed, i.config).says("stream", "WXPAY_COMMANDS", checkWrong, "num_replicas 1 → 3")
 	run(t, exitDone, "", "setup", "-c", i.config)
 	until("three copies of all", func() bool {
-		for _, name := range []string{subjects.CommandsStream(), subjects.OutcomesStream(), subjects.DeadLettersStream(), subjects.SettlementsStream()} {
+		for _, name := range []string{subjects.CommandsStream(), subjects.OutcomesStream(), subjects.DeadLettersStream(), subjects.SettlementsStream(), subjects.MediaStream()} {
 			s, err := js.Stream(t.Context(), name)
 			if err != nil || s.CachedInfo().Cluster == nil || len(s.CachedInfo().Cluster.Replicas) != 2 {
 				return false

@@ -88,7 +88,8 @@ func statusOf(m *nats.Msg) string {
 	return m.Header.Get("Status")
 }
 
-// parse takes the server's own headers (Nats-Stream, Nats-Sequence, …) off again: what is left is what was published.
+// parse takes the server's own headers (Nats-Stream, Nats-Sequence, …) off again, and what was said to the server when it was
+// published (Nats-Msg-Id, …) but for schedules: what is left is what somebody may want to know or publish again.
 func parse(stream string, m *nats.Msg) (*Msg, error) {
 	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
 	if err != nil {
@@ -100,7 +101,7 @@ func parse(stream string, m *nats.Msg) (*Msg, error) {
 	}
 	out := &Msg{Subject: m.Header.Get("Nats-Subject"), Sequence: seq, Time: at, Data: m.Data, Header: nats.Header{}}
 	for name, values := range m.Header {
-		if !strings.HasPrefix(name, "Nats-") {
+		if !strings.HasPrefix(name, "Nats-") || strings.HasPrefix(name, "Nats-Schedule") {
 			out.Header[name] = values
 		}
 	}

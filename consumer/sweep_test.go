@@ -1,0 +1,45 @@
+package consumer_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"wxpay-worker/consumer"
+	"wxpay-worker/internal/natstest"
+	"wxpay-worker/messages"
+	"wxpay-worker/wxpay/wxpaytest"
+)
+
+// A schedule that falls due while the store is full does not fire, also when there is room again: the refund is followed all the
+// same.
+func TestARefundIsFollowedAfterTheStoreWasFull(t *testing.T) {
+	t.Parallel()
+	conf := filepath.Join(t.TempDir(), "nats.conf")
+	check(t, os.WriteFile(conf, []byte("jetstream {max_file_store: 4MB}\n"), 0o600))
+	b := setupOn(t, natstest.StartFile(t, conf), consumer.FastClock(speed), wxpaytest.Options{})
+	b.start(func(o *consumer.Options) { o.Settlement.First = 20 * time.Minute }) // 6 s here: time to fill the store
+	b.publish(messages.KindRefund, refundBody("R1"))
+	b.becomes("R1", messages.StatusAccepted)
+	b.drainedCommands()
+	check(t, b.sim.Settle(mchid, "R1", "SUCCESS"))
+
+	junk := must(b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JUNK", Subjects: []string{"junk"}}))
+	for size := 256 << 10; size > 0; size /= 2 { // to the last byte
+		for {
+			if _, err := b.js.Publish(t.Context(), "junk", make([]byte, size)); err != nil {
+				break
+			}
+		}
+	}
+	settlements := must(b.js.Stream(t.Context(), b.subjects.SettlementsStream()))
+	schedule := must(settlements.GetLastMsgForSubject(t.Context(), b.subjects.SettlementAt(mchid, "R1")))
+	time.Sleep(time.Until(schedule.Time.Add(b.clock.Wall(30 * time.Minute)))) // it is due, at the latest, after a fifth more than 20
+	check(t, junk.Purge(t.Context()))
+	check(t, b.js.DeleteStream(t.Context(), "JUNK"))
+	b.becomes("R1", messages.StatusSucceeded)
+	b.settled()
+}
