@@ -101,8 +101,14 @@ func (l *lane) use(m Merchant) {
 		return
 	}
 	l.writes.adjust(q.Refunds, q.FailingRefunds)
-	l.looks.adjust(Rate{N: q.Queries.N - q.Queries.N/6, Per: q.Queries.Per}, Rate{})
-	l.reads.adjust(Rate{N: (q.Queries.N + 5) / 6, Per: q.Queries.Per}, Rate{})
+	if q.Queries.N > 0 {
+		reads := max(1, q.Queries.N/6)
+		l.looks.adjust(Rate{N: max(1, q.Queries.N-reads), Per: q.Queries.Per}, Rate{})
+		l.reads.adjust(Rate{N: reads, Per: q.Queries.Per}, Rate{})
+	} else {
+		l.looks.adjust(Rate{}, Rate{})
+		l.reads.adjust(Rate{}, Rate{})
+	}
 }
 
 // merchant is the merchant as it was last configured.

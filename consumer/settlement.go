@@ -82,11 +82,20 @@ func newSettler(s *shared) *settler {
 	w := &settler{lanes: map[string]*lane{}, busy: map[string]int{}, queue: queue{
 		shared: s, stream: s.subjects.SettlementsStream(), name: "settlement", filter: s.subjects.SettlementDue("*"),
 		log: s.log.WithField(fieldLane, "settlement"), limit: func() int { return s.concurrency },
-		unsure: func(context.Context) {}, // a look that is taken twice changes nothing
 	}}
+	w.unsure = w.restart
 	w.accept = w.due
 	w.init()
 	return w
+}
+
+// restart supposes that whoever took what was due before us has used the quotas. A look that is taken twice changes nothing.
+func (w *settler) restart(context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.lanes {
+		l.looks.restart(nil)
+	}
 }
 
 // follow makes a refund lane's merchant one whose refunds are followed.

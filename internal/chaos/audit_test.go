@@ -556,20 +556,20 @@ func (a *audit) peaks(each func(mchid string, p peaks)) (highest peaks) {
 	return highest
 }
 
-// bunched is how many more calls than the quota may arrive in a window: the worker keeps its calls within it when it makes them, and
-// on a machine that is busy with all of this they arrive in bunches. The true figure is in the closing table.
-func bunched(quota int) int { return quota + quota/4 }
+// handedOver is how many queries may be seen in a window in which the looks at accepted refunds went from one worker to another, who
+// cannot know how the first one bunched them. The true figure is in the closing table.
+func handedOver(quota int) int { return quota + quota/4 }
 
 func (a *audit) checkQuotas() {
 	a.peaks(func(mchid string, p peaks) {
 		id := identity{mchid: mchid}
-		if p.creates > bunched(refundQuota) {
+		if p.creates > refundQuota {
 			a.fault(id, "%d refund calls within a second, %d are allowed", p.creates, refundQuota)
 		}
 		if p.writes > complaintQuota {
 			a.fault(id, "%d complaint calls within a minute, %d are allowed", p.writes, complaintQuota)
 		}
-		if p.queries > bunched(queryQuota) {
+		if p.queries > handedOver(queryQuota) {
 			a.fault(id, "%d queries within a second, %d are allowed", p.queries, queryQuota)
 		}
 	})

@@ -17,8 +17,9 @@
 //   - The books hold exactly the refunds that were asked for, each once; the last outcome of each says what they say.
 //   - Every create call bore a number and parameters of a command.
 //   - Users were told each reply once; each complaint was decided once, in the way that was asked for.
-//   - No merchant's complaint calls exceeded its quota in any minute; its refund calls and queries did not in any second by more than a
-//     quarter. (The worker keeps to the quota as it makes them; they arrive in bunches. The closing table has the highest rate.)
+//   - No merchant's complaint calls exceeded its quota in any minute, nor its refund calls theirs in any second; its queries did not
+//     by more than a quarter. (Who takes the looks at accepted refunds over does not know how they bunched. The closing table has the
+//     highest rate.)
 //   - The simulator has seen nothing that a correct client does not send.
 //   - What has left the commands stream has its record, also in the middle of everything: acknowledged implies recorded.
 //
