@@ -27,7 +27,8 @@
 // Before its signature is accepted a request is answered 401 SIGN_ERROR, unsigned, and is not executed.
 // After that every answer is signed, refusals and the empty body of a 204 included, with the key whose
 // id is Credentials.PublicKeyID, or with a platform certificate: platform.go has the table of modes,
-// RotatePlatformCertificate and RetirePlatformCertificate change what GET /v3/certificates lists.
+// RotatePlatformCertificate and RetirePlatformCertificate change what GET /v3/certificates lists. A merchant changes
+// its own key with AddCertificate and RevokeCertificate.
 //
 // A v2 request is judged in three steps. The gateway answers with an unsigned page: POST /secapi/pay/refund
 // without a client certificate ("400 No required SSL certificate was sent"), or with one that our CA did

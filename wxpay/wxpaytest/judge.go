@@ -72,10 +72,11 @@ func (s *Server) authenticate(x *exchange) (rule string) {
 	if m == nil {
 		return "mchid is not known (M:4012072670)"
 	}
-	if a.serialNo != m.serialNo {
+	key := m.keyOf(a.serialNo)
+	if key == nil {
 		return "serial_no is not that of the merchant's API certificate (M:4012365345, M:4012072670)"
 	}
-	if !a.verify(m.key, x.seen.Method, x.seen.URL, x.signedBody()) {
+	if !a.verify(key, x.seen.Method, x.seen.URL, x.signedBody()) {
 		if x.form != nil {
 			return "the signature does not fit method, URL, timestamp, nonce and the text of the part meta (M:4012365335)"
 		}

@@ -96,8 +96,9 @@ type merchant struct {
 	serialNo    string
 	key         *rsa.PublicKey
 	certificate *x509.Certificate
-	publicKey   *signer   // WeChat Pay's; nil in certificate mode
-	platform    *platform // nil in public-key mode
+	former      []apiCertificate // valid ones before it; renewal.go
+	publicKey   *signer          // WeChat Pay's; nil in certificate mode
+	platform    *platform        // nil in public-key mode
 	apiV3Key    string
 	apiV2Key    string
 }

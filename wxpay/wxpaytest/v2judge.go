@@ -114,7 +114,7 @@ func (s *Server) authenticateV2(x *exchange, route *v2route, elements map[string
 	if m == nil {
 		return nil, failV2("商户号mch_id不存在").because("mch_id is missing or not known: MCHID_NOT_EXIST (V2M:4011937624)")
 	}
-	if route.certificate && !x.certificate.Equal(m.certificate) {
+	if route.certificate && !m.holds(x.certificate) {
 		return nil, failV2("certificate not match").because("the client certificate is not the merchant's API certificate (V2M:4011986592, M:4024350132)")
 	}
 	switch signType := elements["sign_type"]; signType {
