@@ -98,6 +98,9 @@ func New(config Config) (*Client, error) {
 // MchID returns the merchant that this client signs for.
 func (c *Client) MchID() string { return c.mchID }
 
+// Host returns the address that calls go to now: the preferred one of Config.Hosts, or the next while that one is down.
+func (c *Client) Host() string { return c.hosts.current() }
+
 // Format prints which merchant's client this is, whatever the verb, and none of its keys.
 func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "wxpay.Client{MchID:%s}", c.mchID) }
 

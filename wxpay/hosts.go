@@ -59,6 +59,16 @@ func (h *hosts) order(repeatable bool) (order []string, probe bool) {
 	return h.whileDown, false
 }
 
+// current is the host that calls try first, probes aside.
+func (h *hosts) current() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.byPreference) > 1 && h.down(h.now()) {
+		return h.whileDown[0]
+	}
+	return h.byPreference[0]
+}
+
 // note records how an attempt at host went. A good probe brings everybody back; a late success of a call that began
 // before the host went down does not.
 func (h *hosts) note(host string, ok, probe bool) {

@@ -17,7 +17,11 @@ func newHostsTest() *hosts { return newHosts([]string{"A", "B"}, time.Now) }
 
 func wantOrder(t *testing.T, h *hosts, repeatable bool, first string, probe bool) {
 	t.Helper()
+	current := h.current()
 	order, isProbe := h.order(repeatable)
+	if !probe && current != first || probe && current == first {
+		t.Errorf("%s is in use, want %s first (probe %v)", current, first, probe)
+	}
 	if order[0] != first || len(order) != 2 || isProbe != probe {
 		t.Errorf("order is %v (probe %v), want %s first (probe %v)", order, isProbe, first, probe)
 	}

@@ -128,6 +128,9 @@ func checkCertificate(c *tls.Certificate) error {
 // MchID returns the merchant that this client signs for.
 func (c *V2Client) MchID() string { return c.mchID }
 
+// Host returns the address that calls go to now, as that of Client.
+func (c *V2Client) Host() string { return c.plain.hosts.current() }
+
 // Format prints which merchant's client this is, whatever the verb, and none of its keys.
 func (c *V2Client) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "wxpay.V2Client{MchID:%s}", c.mchID) }
 
