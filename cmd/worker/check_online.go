@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -42,7 +41,7 @@ func (k *checking) v3(m *credentials, hosts []string, transport *http.Transport)
 		MchID: m.mchID, SerialNo: m.serialNo, Signer: m.signer, Hosts: hosts, Transport: transport, Timeout: k.config.WechatPay.Timeout,
 	}
 	var err error
-	config.Keys, err = (&merchants{}).keySource(m, config, quiet(io.Discard))
+	config.Keys, err = keySource(m, config, nil)
 	return config, err
 }
 

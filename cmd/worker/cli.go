@@ -24,7 +24,7 @@ type cli struct {
 	Config string `short:"c" placeholder:"FILE" help:"Configuration (default: worker.yaml, if there is one)."`
 	NATS   string `name:"nats" placeholder:"URL" help:"NATS servers, comma separated; overrides WXPAY_NATS_URL and nats.url."`
 
-	Run      runCmd      `cmd:"" help:"Carry out commands until SIGINT or SIGTERM, then drain."`
+	Run      runCmd      `cmd:"" help:"Carry out commands until SIGINT or SIGTERM, then drain; SIGHUP reloads merchants and keys."`
 	Dev      devCmd      `cmd:"" help:"NATS, a WeChat Pay simulator and the worker in one process; needs no configuration."`
 	Send     sendCmd     `cmd:"" help:"Publish commands."`
 	Watch    watchCmd    `cmd:"" help:"Follow outcomes."`

@@ -162,7 +162,7 @@ type SettlementConfig struct {
 	GiveUp time.Duration `yaml:"give_up" default:"360h" min:"1s" max:"8760h"` // then it is a dead letter; at least max. WeChat Pay closes unfunded refunds after more than 7 days
 }
 
-// HTTPConfig is where /metrics, /healthz and /readyz are served.
+// HTTPConfig is where `worker run` serves /metrics, /healthz and /readyz.
 type HTTPConfig struct {
 	Listen string `yaml:"listen" default:"127.0.0.1:9464"` // host:port; "" = off
 }

@@ -110,7 +110,7 @@ func startDev(a *app, listen string, mchids []string) (s *devStack, err error) {
 	if err = written.writeConfigOf(s.sim, all, fmt.Sprintf("nats: {url: %q}\n", s.server.URL())); err != nil {
 		return s, err
 	}
-	s.worker, err = newWorker(a.ctx, s.server.nc, config, merchants.all, log)
+	s.worker, err = newWorker(a.ctx, s.server.nc, config, merchants, nil, log)
 	return s, err
 }
 

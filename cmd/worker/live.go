@@ -37,7 +37,7 @@ func (a *app) openInquiry(c *Config, mchid string) (*inquiry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inquiry{merchants.all[0]}, nil
+	return &inquiry{merchants[0]}, nil
 }
 
 // merchantNamed returns where in the configuration the merchant is.

@@ -16,6 +16,9 @@ const (
 	fieldVersion   = "version"
 	fieldSubject   = "subject"
 	fieldAddress   = "address"
+	fieldURL       = "url"
+	fieldKeys      = "keys"    // of the configuration
+	fieldChanges   = "changes" // how many merchants differ
 )
 
 // newLogger writes to w as the configuration says.

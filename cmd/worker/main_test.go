@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	for _, variable := range os.Environ() {
-		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "WXPAY_") {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "WXPAY_") || strings.HasPrefix(name, "OTEL_") {
 			os.Unsetenv(name)
 		}
 	}
@@ -178,7 +178,7 @@ func installWith(t *testing.T, more string, sim wxpaytest.Options) *installation
 	if err != nil {
 		t.Fatal(err)
 	}
-	i.config = writeFile(t, s.ConfigOut, fmt.Sprintf("%snats: {url: %q%s}\n", text, i.url, more))
+	i.config = writeFile(t, s.ConfigOut, fmt.Sprintf("%shttp: {listen: \"\"}\nnats: {url: %q%s}\n", text, i.url, more))
 	return i
 }
 

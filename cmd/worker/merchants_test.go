@@ -53,7 +53,7 @@ func TestMerchantsOfEveryKind(t *testing.T) {
 		}},
 	}
 	var config strings.Builder
-	fmt.Fprintf(&config, "nats: {url: %q}\nwechatpay: {hosts: [%q, %q], ca_file: %s}\nsettlement: {first: 1s}\nmerchants:\n",
+	fmt.Fprintf(&config, "http: {listen: \"\"}\nnats: {url: %q}\nwechatpay: {hosts: [%q, %q], ca_file: %s}\nsettlement: {first: 1s}\nmerchants:\n",
 		server.URL(), sim.URL(), sim.BackupURL(), file("ca.pem", sim.CAPEM()))
 	for _, k := range kinds {
 		c := sim.AddMerchant(k.merchant)

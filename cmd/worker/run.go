@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/nats-io/nats.go"
 	"github.com/sirupsen/logrus"
@@ -20,14 +23,10 @@ func (r *runCmd) Run(a *app) error {
 	if r.Pprof != "" && !isLoopback(r.Pprof) {
 		return usageError("--pprof: expected HOST:PORT with a loopback host, such as 127.0.0.1:6060: profiles tell of what is in memory")
 	}
-	c, err := loadConfig(a.config, a.nats)
-	if err != nil {
-		return err
-	}
-	if len(c.Merchants) == 0 {
-		return noMerchants(c)
-	}
-	keys, err := c.readMerchants()
+	hangups := make(chan os.Signal, 1) // one that comes while another is dealt with counts for all that follow
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	c, keys, err := a.loadMerchants()
 	if err != nil {
 		return err
 	}
@@ -36,10 +35,21 @@ func (r *runCmd) Run(a *app) error {
 		return err
 	}
 	log := newLogger(a.err, c)
-	merchants, err := newMerchants(c, keys, roots, log)
+	monitor, err := newMonitor(a.ctx, c, log)
 	if err != nil {
 		return err
 	}
+	defer monitor.Close()
+	shop := newWorkshop(c, roots, log)
+	shop.calls = monitor.ofCalls()
+	if monitor.metrics != nil {
+		shop.downloaded = monitor.metrics.Downloaded
+	}
+	merchants, err := newRoster(shop, keys, monitor.metrics)
+	if err != nil {
+		return err
+	}
+	defer merchants.stop()
 	c.warn(log)
 	if r.Pprof != "" {
 		stop, err := servePprof(r.Pprof, log)
@@ -48,7 +58,7 @@ func (r *runCmd) Run(a *app) error {
 		}
 		defer stop()
 	}
-	return serve(a.ctx, c, merchants, log)
+	return serve(a, c, merchants, monitor, hangups)
 }
 
 func noMerchants(c *Config) error {
@@ -61,21 +71,26 @@ func noMerchants(c *Config) error {
 }
 
 // serve consumes until ctx ends and what was in flight is drained.
-func serve(ctx context.Context, c *Config, merchants *merchants, log logrus.FieldLogger) error {
-	defer merchants.refresh(ctx)()
+func serve(a *app, c *Config, merchants *roster, monitor *monitor, hangups <-chan os.Signal) error {
+	ctx, log := a.ctx, merchants.log
 	nc, end, err := openNATS(ctx, c, log)
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
 	defer end()
-	w, err := newWorker(ctx, nc, c, merchants.all, log)
+	w, err := newWorker(ctx, nc, c, merchants.served(), monitor.ofDeliveries(), log)
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
-	log.WithFields(logrus.Fields{fieldVersion: thisBuild().Version, fieldMerchants: len(merchants.all)}).Info("worker started")
+	if err := monitor.watch(w, nc); err != nil {
+		return err
+	}
+	log.WithFields(logrus.Fields{fieldVersion: thisBuild().Version, fieldMerchants: len(merchants.merchants)}).Info("worker started")
 	told := context.AfterFunc(ctx, func() { log.Infof("draining: what is in flight has %s to finish", c.Consumer.Drain) })
 	defer told()
+	defer (&reloader{app: a, running: c, roster: merchants, worker: w, log: log}).start(ctx, hangups)()
 	err = w.Run(ctx)
+	monitor.health.ended.Store(true)
 	log.Info("worker stopped")
 	return err
 }
@@ -115,7 +130,7 @@ func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.
 }
 
 // newWorker prepares a consumer whose streams exist.
-func newWorker(ctx context.Context, nc *nats.Conn, c *Config, merchants []consumer.Merchant, log logrus.FieldLogger) (*consumer.Consumer, error) {
+func newWorker(ctx context.Context, nc *nats.Conn, c *Config, merchants []consumer.Merchant, observer consumer.Observer, log logrus.FieldLogger) (*consumer.Consumer, error) {
 	err := patiently(ctx, log, isLasting, func() error { return consumer.EnsureStreams(ctx, nc, c.installation().Streams) })
 	if err != nil {
 		return nil, err
@@ -125,7 +140,7 @@ func newWorker(ctx context.Context, nc *nats.Conn, c *Config, merchants []consum
 		return nil, err
 	}
 	return consumer.New(consumer.Options{
-		Conn: nc, Subjects: c.subjects(), Merchants: merchants, DeadLetters: letters, Log: log,
+		Conn: nc, Subjects: c.subjects(), Merchants: merchants, DeadLetters: letters, Log: log, Observer: observer,
 		Concurrency: c.Consumer.Concurrency, AckWait: c.Consumer.AckWait, PinnedTTL: c.Consumer.PinnedTTL, Drain: c.Consumer.Drain,
 		Retry: consumer.Retry{
 			Initial: c.Retry.Initial, Multiplier: c.Retry.Multiplier, Max: c.Retry.Max, Jitter: c.Retry.Jitter,

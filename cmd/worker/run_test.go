@@ -28,6 +28,7 @@ func TestFirstLight(t *testing.T) {
 	sim := start(t, "", "simulate", "--listen", "127.0.0.1:0", "--config-out", file)
 	sim.saw(sim.out, "next: worker run --config "+file)
 	t.Setenv("WXPAY_NATS_EMBEDDED_LISTEN", "127.0.0.1:0")
+	t.Setenv("WXPAY_HTTP_LISTEN", "127.0.0.1:0")
 	worker := start(t, "", "run", "--config", file)
 	worker.saw(worker.err, "worker started")
 	url := regexp.MustCompile(`nats://[0-9.:]+`).FindString(worker.err.String())

@@ -118,7 +118,8 @@ func TestShowRefund(t *testing.T) {
 	}
 	v2 := i.sim.AddMerchant(wxpaytest.Merchant{MchID: "1900000011"})
 	certified := i.sim.AddMerchant(wxpaytest.Merchant{MchID: "1900000013", PlatformCertificates: true})
-	config := writeFile(t, filepath.Join(dir, "worker.yaml"), fmt.Sprintf(`nats: {url: %q, prefix: other}
+	config := writeFile(t, filepath.Join(dir, "worker.yaml"), fmt.Sprintf(`http: {listen: ""}
+nats: {url: %q, prefix: other}
 wechatpay: {hosts: [%q, %q], ca_file: %s}
 settlement: {first: 1s}
 merchants:
