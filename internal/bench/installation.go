@@ -182,7 +182,7 @@ func (s settings) write(dir, name string) (string, error) {
 	if s.first > 0 {
 		fmt.Fprintf(&b, "settlement: {first: %s}\n", s.first)
 	}
-	b.WriteString("merchants:\n")
+	b.WriteString("http: {listen: \"\"}\nmerchants:\n") // several workers on one machine
 	for i := range s.merchants {
 		fmt.Fprintf(&b, "  - mchid: %q\n    serial_no: 5157F09E\n    private_key_file: merchant_key.pem\n"+
 			"    public_keys: [{id: %s, file: wxp_pub.pem}]\n", merchantID(i), answerKeyID)

@@ -255,7 +255,7 @@ func drownMerchant(ctx context.Context, t *trial) error {
 // others waits until no command of other merchants is left, and says if by then none of the merchant is left either: then they may
 // have waited for it.
 func (t *trial) others(ctx context.Context, patient string) error {
-	left := 0
+	left, last := 0, "nothing"
 	err := eventually(ctx, patience, func(ctx context.Context) error {
 		left = 0
 		for m, err := range stored.From(ctx, t.nc, t.subjects.CommandsStream(), t.subjects.Prefix+".command.>", 1) {
@@ -263,6 +263,7 @@ func (t *trial) others(ctx context.Context, patient string) error {
 				return err
 			}
 			if of, _, _ := t.subjects.ParseCommand(m.Subject); of != patient {
+				last = m.Subject
 				return fmt.Errorf("%s waits although only %s has trouble", m.Subject, patient)
 			}
 			left++
@@ -270,7 +271,7 @@ func (t *trial) others(ctx context.Context, patient string) error {
 		return nil
 	})
 	if err == nil && left == 0 {
-		return fmt.Errorf("the others' commands ended, and none of %s waits: was it in trouble?", patient)
+		return fmt.Errorf("the others' commands ended, the last on %s, and none of %s waits: was it in trouble?", last, patient)
 	}
 	t.did("others went on", "all their commands ended while %d of %s waited", left, patient)
 	return err
