@@ -69,7 +69,7 @@ func (l *lane) readLegacy(ctx context.Context, reached func(context.Context) (ui
 		l.inheritCommand(m, now)
 		calls = append(calls, now)
 	}
-	called := map[string]bool{}
+	called := map[string]int{}
 	for _, kind := range l.kinds() {
 		outcomes := l.subjects.OutcomesOf(l.mchid, kind)
 		for m, err := range stored.Since(ctx, l.nc, l.subjects.OutcomesStream(), outcomes, time.Now().Add(-l.clock.Wall(outcomesBack))) {
@@ -77,14 +77,25 @@ func (l *lane) readLegacy(ctx context.Context, reached func(context.Context) (ui
 				return wary, fmt.Errorf("read recent outcomes: %w", err)
 			}
 			l.inheritOutcome(m, now)
-			if key := strings.TrimSuffix(m.Subject, path.Ext(m.Subject)); !called[key] { // started and ended: one call
-				called[key] = true
+			for key, n := strings.TrimSuffix(m.Subject, path.Ext(m.Subject)), callsOf(m); called[key] < n; called[key]++ {
 				calls = append(calls, l.clock.At(m.Time))
 			}
 		}
 	}
 	l.writes.restart(calls)
 	return wary, nil
+}
+
+// callsOf is how many calls a record's command may have led to by then.
+func callsOf(m *stored.Msg) int {
+	out, err := messages.DecodeOutcome(m.Data)
+	switch {
+	case err != nil:
+		return 1
+	case out.Status == messages.StatusStarted: // one more is about to be made
+		return out.Attempts + 1
+	}
+	return max(out.Attempts, 1)
 }
 
 // kinds are the kinds of the lane's commands.

@@ -22,9 +22,10 @@ type Rate struct {
 type pace struct {
 	clock *Clock
 
-	mu   sync.Mutex
-	all  window    // guarded by mu, as all below
-	last time.Time // when the newest turn was due
+	mu    sync.Mutex
+	all   window      // guarded by mu, as all below
+	known []time.Time // calls before the last restart
+	last  time.Time   // when the newest turn was due
 
 	// A throttled pace is spread: calls are Per/N/factor apart. It recovers by itself.
 	factor float64   // 1: full speed
@@ -81,8 +82,8 @@ func (p *pace) used() (share, factor float64) {
 	return float64(n) / float64(p.all.limit.N), p.factor
 }
 
-// restart forgets what we did and supposes that somebody else made N calls at an even pace until now, and those that are known
-// of, by the times up to which they may have arrived.
+// restart supposes that somebody else made N calls at an even pace until now, or those that are known of, by the times up to which
+// they may have arrived, or ours, whichever were later.
 func (p *pace) restart(known []time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,7 +92,21 @@ func (p *pace) restart(known []time.Time) {
 	for i := range ends {
 		ends[i] = now.Add(limit.Per*time.Duration(i+1)/time.Duration(limit.N) - limit.Per)
 	}
+	known = append(known, p.known...)
+	for _, t := range p.all.calls {
+		if t.pace == nil {
+			continue // supposed, or known
+		}
+		select {
+		case <-t.over:
+			known = append(known, t.ended)
+		default: // it is being made
+			known = append(known, now)
+		}
+	}
+	known = slices.DeleteFunc(known, func(at time.Time) bool { return now.Sub(at) >= limit.Per })
 	slices.SortFunc(known, time.Time.Compare)
+	p.known = known
 	for i := 1; i <= min(len(ends), len(known)); i++ {
 		ends[len(ends)-i] = later(ends[len(ends)-i], known[len(known)-i])
 	}

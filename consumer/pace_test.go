@@ -96,6 +96,20 @@ func TestPaceInheritsCalls(t *testing.T) {
 	})
 }
 
+// A connection that breaks makes us suppose that another had the lane meanwhile; our own calls count all the same.
+func TestPaceRemembersItsOwnCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fullPace(Rate{60, time.Minute}, Rate{})
+		time.Sleep(2 * time.Minute)
+		granted(p, 60) // a burst
+		time.Sleep(time.Second)
+		p.restart(nil)
+		if at := granted(p, 1); at[0] < 58*time.Second {
+			t.Errorf("the next call after %s", at[0])
+		}
+	})
+}
+
 // A lane just taken over begins as if the one before had used its quota: together they stay within it at an even pace.
 func TestPaceStartsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
