@@ -44,7 +44,7 @@ func (refuses) QueryRefund(context.Context, string, string) (*wxpay.Refund, erro
 func attributes(s tracetest.SpanStub) map[string]string {
 	all := map[string]string{}
 	for _, a := range s.Attributes {
-		all[string(a.Key)] = a.Value.Emit()
+		all[string(a.Key)] = a.Value.String()
 	}
 	return all
 }
