@@ -515,3 +515,23 @@ func (i *installation) secretsOf(t *testing.T) (pieces []string, err error) {
 	pem := readFile(t, filepath.Join(i.dir, mchid+"_key.pem"))
 	return append(pieces, lines(pem)[3]), err
 }
+
+// TestShippedPermissionsLetItBeWatched: a worker that may do no more than deploy/nats/secure.conf allows can be asked everything.
+func TestShippedPermissionsLetItBeWatched(t *testing.T) {
+	t.Setenv("WXPAY_HTTP_LISTEN", "127.0.0.1:0")
+	r := installRoles(t)
+	run(t, exitDone, "", "setup", "-c", r.config["operator"])
+	worker := r.work(t)
+	url := worker.served()
+	ready(t, url, http.StatusOK, `"lanes":2`)
+	run(t, exitDone, aRefund("R1"), "send", "refund", "-c", r.config["operator"], "--mchid", mchid, "--wait")
+	becomes(t, "everything is answered", func() (bool, string) {
+		got := scrape(t, url)
+		_, counted := got[`wxpay_dead_letters_stored{reason="poison"}`]
+		return counted && got["wxpay_scrape_complete"] == 1, fmt.Sprint(got)
+	})
+	worker.stop()
+	if text := worker.exits(exitDone).err.String(); strings.Contains(strings.ToLower(text), "permission") {
+		t.Errorf("something was denied: %s", text)
+	}
+}
