@@ -93,7 +93,7 @@ func TestMerchantsComeAndGo(t *testing.T) {
 	}
 	c := must(consumer.New(consumer.Options{
 		Conn: nc, Subjects: b.subjects, DeadLetters: must(dlq.New(nc, b.subjects)), Log: quiet(), Clock: b.clock, Merchants: all[:1],
-		Concurrency: 16, AckWait: ackWait, PinnedTTL: minPinnedTTL, Drain: 5 * time.Second,
+		Concurrency: 16, AckWait: 12 * time.Hour, PinnedTTL: minPinnedTTL, Drain: patience, // what is in flight waits for the other merchant
 		Retry:      consumer.Retry{Initial: 2 * time.Second, Multiplier: 2, Max: time.Hour, MaxAttempts: 25, MaxAge: 72 * time.Hour},
 		Settlement: consumer.Settlement{First: time.Minute, Max: 6 * time.Hour, GiveUp: 360 * time.Hour},
 	}))
