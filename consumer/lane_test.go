@@ -142,8 +142,9 @@ func TestAcknowledgementsOnTheWire(t *testing.T) {
 	b.until("the end of the malformed one", func() bool { return strings.HasPrefix(b.acks[len(b.acks)-1], "+TERM") })
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !strings.HasPrefix(b.acks[0], `-NAK {"delay": `) {
-		t.Errorf("after a failure: %s", b.acks[0])
+	// A busy machine may use up the time of a delivery before it is sent: such a one is handed back at once.
+	if !slices.ContainsFunc(b.acks, func(ack string) bool { return strings.HasPrefix(ack, `-NAK {"delay": `) }) {
+		t.Errorf("after a failure: %q", b.acks)
 	}
 	if got := b.acks[len(b.acks)-2:]; !slices.Equal(got, []string{"+ACK", "+TERM malformed"}) {
 		t.Errorf("ends: %q", got)

@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"wxpay-worker/internal/natsembed"
+	"wxpay-worker/internal/natstest"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -241,12 +242,9 @@ func (i *installation) edit(t *testing.T, old, replacement string) {
 func TestReady(t *testing.T) {
 	t.Setenv("WXPAY_HTTP_LISTEN", "127.0.0.1:0")
 	i := install(t, "")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	store := t.TempDir()
+	address, err := natstest.Address()
 	if err != nil {
-		t.Fatal(err)
-	}
-	address, store := listener.Addr().String(), t.TempDir()
-	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
 	serve := func() *natsembed.Server {

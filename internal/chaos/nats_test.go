@@ -3,13 +3,14 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"wxpay-worker/internal/natstest"
 )
 
 // node is one NATS server. It keeps its address and its store when it is killed.
@@ -24,16 +25,16 @@ type node struct {
 const maxStore = 96 << 20
 
 // newNodes writes the configurations of a single node or of a cluster, and starts none.
-func newNodes(r *rand.Rand, dir, program string, n int) ([]*node, error) {
+func newNodes(dir, program string, n int) ([]*node, error) {
 	var nodes []*node
 	var routes []string
 	for i := range n {
 		name := fmt.Sprintf("n%d", i+1)
-		address, err := freePort(r)
+		address, err := natstest.Address()
 		if err != nil {
 			return nil, err
 		}
-		route, err := freePort(r)
+		route, err := natstest.Address()
 		if err != nil {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"wxpay-worker/internal/natstest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
 )
@@ -73,7 +74,7 @@ func newSite(t *testing.T, r *rand.Rand, nodes int) *site {
 	s.subjects, err = messages.NewSubjects("wxpay")
 	check(t, err)
 	s.startSimulator(t, r)
-	s.nodes, err = newNodes(r, s.dir, p.nats, nodes)
+	s.nodes, err = newNodes(s.dir, p.nats, nodes)
 	check(t, err)
 	for _, n := range s.nodes {
 		check(t, n.start())
@@ -99,9 +100,9 @@ func (s *site) startSimulator(t *testing.T, r *rand.Rand) {
 		skew := time.Duration(s.skew.Load())
 		return time.Now().UTC().Add(skew).In(time.FixedZone("", int(skew/time.Second)))
 	}
-	primary, err := freePort(r)
+	primary, err := natstest.Address()
 	check(t, err)
-	backup, err := freePort(r)
+	backup, err := natstest.Address()
 	check(t, err)
 	// A new refund is not seen by queries at once, and the bank settles it later.
 	s.sim, err = wxpaytest.Start(wxpaytest.Options{

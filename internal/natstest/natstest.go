@@ -6,6 +6,9 @@
 package natstest
 
 import (
+	"errors"
+	"math/rand/v2"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -45,6 +48,18 @@ func Client(t testing.TB, s *natsembed.Server) *nats.Conn {
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// Address is a loopback address that can be listened on again after who listened there was stopped or killed: its port is below
+// the range from which systems take the ports of other connections (32768 on Linux, 49152 elsewhere).
+func Address() (string, error) {
+	for range 100 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(10000)))
+		if l, err := net.Listen("tcp", address); err == nil {
+			return address, l.Close()
+		}
+	}
+	return "", errors.New("natstest: no free port from 20000 to 29999")
 }
 
 // StartFile runs the server that a configuration file describes, as nats-server would, but on a free loopback port and with a
