@@ -202,7 +202,15 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 		case status == messages.StatusFailed && e.outcome.DeadLetter == sequence:
 			return nil
 		case (status == messages.StatusFailed || status == messages.StatusStarted) && e.commandSeq > o.sequence:
-			return nil // the letter was put back, and the key's end is that of the later try
+			// A later try has the key by now: the letter was told of and put back, or the two were stored side by side.
+			if kind != letter.Kind {
+				return nil
+			}
+			if told, err := l.told(ctx, letter, sequence); told || err != nil {
+				return err
+			}
+			key = messages.SeqKey(o.sequence)
+			continue
 		case status == "" || status == messages.StatusFailed:
 		case kind != letter.Kind && status.Final(): // a step that has ended better
 			return nil
@@ -221,6 +229,18 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 		}
 	}
 	return err
+}
+
+// told reports whether nobody has to hear of a dead letter any more: its `failed` is there, or it was put back.
+func (l *lane) told(ctx context.Context, letter *messages.DeadLetter, sequence uint64) (bool, error) {
+	if told, err := l.ledger.failedWith(ctx, l.mchid, letter.Kind, letter.Key, sequence); told || err != nil {
+		return told, err
+	}
+	_, err := l.letters.Find(ctx, l.mchid, letter.Kind, letter.Key, letter.StreamSeq)
+	if errors.Is(err, dlq.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
 }
 
 func failureOf(d *messages.DeadLetter) *messages.Failure {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -239,13 +240,22 @@ func (d beaten) Put(ctx context.Context, letter *messages.DeadLetter) (uint64, e
 	return sequence, err
 }
 
-// recordAs publishes an outcome as another worker would.
-func (b *bench) recordAs(worker string, c messages.Command, status messages.Status) *messages.Outcome {
+// recordAs publishes an outcome as another worker would, with more headers.
+func (b *bench) recordAs(worker string, c messages.Command, status messages.Status, header ...string) *messages.Outcome {
 	b.t.Helper()
-	o := &messages.Outcome{ID: c.Base().ID, Kind: c.Kind(), MchID: mchid, Key: c.Key(), Status: status, At: b.clock.Now(), ComplaintID: c.Complaint()}
-	msg := &nats.Msg{Subject: b.subjects.Outcome(mchid, o.Kind, o.Key, status), Header: nats.Header(o.Headers(b.subjects)), Data: must(o.Encode())}
+	return b.record(worker, c, &messages.Outcome{Status: status}, header...)
+}
+
+// record publishes an outcome of a command as some worker would, with more headers.
+func (b *bench) record(worker string, c messages.Command, o *messages.Outcome, header ...string) *messages.Outcome {
+	b.t.Helper()
+	o.ID, o.Kind, o.MchID, o.Key, o.At, o.ComplaintID = c.Base().ID, c.Kind(), mchid, c.Key(), b.clock.Now(), c.Complaint()
+	msg := &nats.Msg{Subject: b.subjects.Outcome(mchid, o.Kind, o.Key, o.Status), Header: nats.Header(o.Headers(b.subjects)), Data: must(o.Encode())}
 	msg.Header.Set(messages.HeaderDigest, c.Digest())
 	msg.Header.Set(messages.HeaderWorker, worker)
+	for i := 0; i < len(header); i += 2 {
+		msg.Header.Set(header[i], header[i+1])
+	}
 	must(b.js.PublishMsg(b.t.Context(), msg))
 	return o
 }
@@ -339,6 +349,43 @@ func TestADeadLetterIsFoundWithoutADeliveryCount(t *testing.T) {
 	b.settled()
 	if n := len(b.sim.Requests()); n != 0 {
 		t.Errorf("%d calls", n)
+	}
+}
+
+// A dead letter that is stored is told of, also when a later try of the same key has begun before it could be: under the
+// command's sequence then, so that it does not end the later try. Of a letter that was told of, nobody hears twice.
+func TestADeadLetterIsToldOfBesideALaterTry(t *testing.T) {
+	t.Parallel()
+	for name, told := range map[string]bool{"untold": false, "told": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			seq := b.publish(messages.KindReply, replyBody)
+			letter := must(b.letters.Put(t.Context(), &messages.DeadLetter{
+				MchID: mchid, Kind: messages.KindReply, Key: "P1", Reason: messages.ReasonRejected, Code: "PARAM_ERROR", HTTPStatus: 400,
+				StreamSeq: seq, Subject: b.subjects.Command(mchid, messages.KindReply), FailedAt: b.clock.Now(), FirstAt: b.clock.Now(), Command: []byte(replyBody),
+			}))
+			var c messages.ReplyCommand
+			check(t, json.Unmarshal([]byte(replyBody), &c))
+			if told {
+				b.record("us", &c, &messages.Outcome{Status: messages.StatusFailed, DeadLetter: letter, Error: &messages.Failure{Reason: messages.ReasonRejected}})
+			}
+			b.recordAs("another", &c, messages.StatusStarted, messages.HeaderStreamSeq, strconv.FormatUint(seq+5, 10))
+			b.start()
+			b.drainedCommands()
+			c.ID = "P2"
+			b.recordAs("us", &c, messages.StatusSucceeded) // after all that the worker wrote
+			b.end(messages.KindReply, "P2")
+			b.mu.Lock()
+			failures := slices.DeleteFunc(slices.Clone(b.events), func(e event) bool { return e.DeadLetter != letter })
+			b.mu.Unlock()
+			if len(failures) != 1 {
+				t.Errorf("%d failures:\n%s", len(failures), b.history())
+			}
+			if n := len(b.sim.Requests()); n != 0 {
+				t.Errorf("%d calls", n)
+			}
+		})
 	}
 }
 

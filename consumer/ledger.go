@@ -202,6 +202,24 @@ func (r *recent) sequence(filter string) uint64 {
 	return max(r.old[filter], r.new[filter])
 }
 
+// failedWith reports whether the key has a `failed` that names the dead letter, be it the key's newest record or not.
+func (l *ledger) failedWith(ctx context.Context, mchid string, kind messages.Kind, key string, letter uint64) (bool, error) {
+	subject := l.subjects.Outcome(mchid, kind, key, messages.StatusFailed)
+	for m, err := range stored.From(ctx, l.nc, l.subjects.OutcomesStream(), subject, 1) {
+		if err != nil {
+			return false, err
+		}
+		o, err := messages.DecodeOutcome(m.Data)
+		if err != nil {
+			return false, fmt.Errorf("read ledger: outcome %d: %w", m.Sequence, err)
+		}
+		if o.DeadLetter == letter {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // lastCommand is the sequence of the newest command there is, of any merchant.
 func (l *ledger) lastCommand(ctx context.Context) (uint64, error) {
 	stream, err := l.js.Stream(ctx, l.subjects.CommandsStream())
