@@ -138,7 +138,10 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 		}
 	}
 	firstAt := e.firstAt
-	if firstAt.IsZero() {
+	switch {
+	case firstAt.IsZero() && a.lost:
+		firstAt = longAgo
+	case firstAt.IsZero():
 		firstAt = now
 	}
 	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusStarted, Attempts: a.writes}
@@ -150,6 +153,10 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 	// Crash here: announced, nothing sent. Whoever comes next waits for our window to pass and reads back before sending.
 	return started, a, nil
 }
+
+// longAgo is the first attempt at a command that was put back so late that the records of its earlier tries are gone: it may have
+// happened, whenever that was, and whatever its complaint shows of it counts.
+var longAgo = time.Unix(0, 0)
 
 // recallStep returns what is known of the attempts at a step: our own memory, else what the ledger says.
 func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
@@ -163,11 +170,12 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 		a.last, a.open = e.outcome.At, true
 	}
 	if e.status() == messages.StatusStarted { // and not failed: then the tries are counted anew
-		a.writes, a.first = e.outcome.Attempts, e.firstAt
+		if a.writes, a.first = e.outcome.Attempts, e.firstAt; e.firstAt.Equal(longAgo) {
+			a.first = e.outcome.At
+		}
 	}
 	if e.outcome == nil && headerUint(o.msg.Header, messages.HeaderReplays) > 0 {
-		// Put back so late that its outcomes are gone: it may have happened, whenever that was.
-		a.open, o.lost = true, true
+		a.open, a.lost = true, true
 	}
 	l.memory.keep(key, a)
 	return a
@@ -249,11 +257,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 // effect and may be sent (again).
 func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) *end {
 	stop := func(e end) *end { return &e }
-	since := e.firstAt.Add(-readBackSkew)
-	if o.lost {
-		since = time.Time{}
-	}
-	state, err := l.readComplaint(ctx, o, since)
+	state, err := l.readComplaint(ctx, o, e.firstAt.Add(-readBackSkew))
 	if err != nil {
 		if a.ranOut(l.retry, l.clock.Now()) {
 			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))

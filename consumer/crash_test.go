@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -384,6 +385,55 @@ func TestADeadLetterIsToldOfBesideALaterTry(t *testing.T) {
 			}
 			if n := len(b.sim.Requests()); n != 0 {
 				t.Errorf("%d calls", n)
+			}
+		})
+	}
+}
+
+// A reply that is put back after the records of its earlier tries have expired is not sent a second time, however long ago the first
+// was, and whatever breaks on the way: whoever goes on knows that too.
+func TestAReplyPutBackWithoutRecordsIsReadBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]*cut{
+		"nothing breaks":   nil,
+		"announced":        {at: "reply.P1.started", dead: true},
+		"answer is lost":   {at: "reply.P1.started"},
+		"asked":            {at: "reply.P1.succeeded", lost: true, dead: true},
+		"record is lost":   {at: "reply.P1.succeeded", lost: true},
+		"unacknowledged":   {at: "+ACK", lost: true, dead: true},
+		"complaint unread": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			var reply messages.ReplyCommand
+			check(t, json.Unmarshal([]byte(replyBody), &reply))
+			check(t, b.clientWith(mchid, patience).RespondComplaint(t.Context(), complaintID, &wxpay.ComplaintResponse{
+				ComplaintedMchID: reply.ComplaintedMchID, ResponseContent: reply.ResponseContent,
+			}))
+			<-time.After(b.clock.Wall(10 * time.Minute)) // longer than clocks may differ
+			if name == "complaint unread" {
+				b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintDetail, Times: 2, Answer: wxpaytest.Answer5xx})
+			}
+			if c == nil {
+				c = &cut{at: "nothing that is ever said"}
+			}
+			w := b.startThrough(c)
+			b.publish(messages.KindReply, replyBody, messages.HeaderReplays, "1")
+			if c.dead {
+				<-w.lostWire
+				w.kill()
+				b.start()
+			}
+			if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+				t.Errorf("ended %s: %+v", e.Status, e.Error)
+			}
+			b.settled()
+			if got := b.operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE"}) {
+				t.Errorf("history %v: the payer sees it twice", got)
+			}
+			if want := !strings.HasPrefix(c.at, "nothing"); c.broken() != want {
+				t.Errorf("it broke: %v", c.broken())
 			}
 		})
 	}

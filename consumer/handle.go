@@ -19,7 +19,6 @@ type order struct {
 	malformed *messages.MalformedError // why it cannot be carried out, nil if it can
 	began     time.Time
 	suspect   bool              // whether it may have killed those who handled it before
-	lost      bool              // whether it was put back after the records of its earlier tries had expired
 	observed  *Delivery         // what the observer was told; nil if it was not
 	followed  bool              // whether this is a look at an accepted refund, not a command
 	wrote     bool              // whether this delivery has made a writing call

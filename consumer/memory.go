@@ -12,6 +12,7 @@ type attempts struct {
 	first  time.Time // when the first of them, or the first vain read-back, began
 	last   time.Time // up to when the newest writing call may have been carried out
 	open   bool      // whether it is open if that call did something
+	lost   bool      // whether earlier tries may have been made of which no record is left
 	// refusal is a proven refusal of a refund that is not believed before a query, a minute later, shows nothing.
 	refusal error
 	refused string // digest of the command that was refused: another with the same number is tried on its own
