@@ -142,6 +142,16 @@ func (p plan) endure(t *testing.T, ctx context.Context, n int, ph *phase, hand [
 	var busy sync.WaitGroup
 	var mu sync.Mutex
 	l.twice = !p.hasty && len(hand) > 1 // those with one hardship wait for everything but a patient
+	if len(hand) == 1 {
+		// What still waits for something of an earlier phase would be taken for waiting for this one's patient.
+		check(t, eventually(ctx, patience, func(ctx context.Context) error {
+			waits, _, err := s.unfinished(ctx, "")
+			if err == nil && waits != "" {
+				err = fmt.Errorf("%s waits since an earlier phase", waits)
+			}
+			return err
+		}))
+	}
 	busy.Go(func() { l.steady(ctx, n, p.rate, ph.length) })
 	for _, h := range hand {
 		tr := &trial{site: s, load: l, hasty: p.hasty, alone: len(hand) == 1, phase: n, length: ph.length, r: seeded(p.seed, n, h.name), patient: func(mchid string) {

@@ -255,26 +255,39 @@ func drownMerchant(ctx context.Context, t *trial) error {
 // others waits until no command of other merchants is left, and says if by then none of the merchant is left either: then they may
 // have waited for it.
 func (t *trial) others(ctx context.Context, patient string) error {
-	left, last := 0, "nothing"
+	last := "nothing"
 	err := eventually(ctx, patience, func(ctx context.Context) error {
-		left = 0
-		for m, err := range stored.From(ctx, t.nc, t.subjects.CommandsStream(), t.subjects.Prefix+".command.>", 1) {
-			if err != nil {
-				return err
-			}
-			if of, _, _ := t.subjects.ParseCommand(m.Subject); of != patient {
-				last = m.Subject
-				return fmt.Errorf("%s waits although only %s has trouble", m.Subject, patient)
-			}
-			left++
+		waits, _, err := t.unfinished(ctx, patient)
+		if err == nil && waits != "" {
+			last = waits
+			err = fmt.Errorf("%s waits although only %s has trouble", waits, patient)
 		}
-		return nil
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	_, left, err := t.unfinished(ctx, patient)
 	if err == nil && left == 0 {
 		return fmt.Errorf("the others' commands ended, the last on %s, and none of %s waits: was it in trouble?", last, patient)
 	}
 	t.did("others went on", "all their commands ended while %d of %s waited", left, patient)
 	return err
+}
+
+// unfinished returns the subject of a command that waits and is not the patient's, "" if there is none; then also how many of the
+// patient wait.
+func (s *site) unfinished(ctx context.Context, patient string) (other string, left int, err error) {
+	for m, err := range stored.From(ctx, s.nc, s.subjects.CommandsStream(), s.subjects.Prefix+".command.>", 1) {
+		if err != nil {
+			return "", 0, err
+		}
+		if of, _, _ := s.subjects.ParseCommand(m.Subject); of != patient {
+			return m.Subject, 0, nil
+		}
+		left++
+	}
+	return "", left, nil
 }
 
 func cutWires(ctx context.Context, t *trial) error {
