@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -352,5 +351,3 @@ func refundProgress(o *order, c *messages.DecisionCommand) *wxpay.RefundProgress
 	}
 	return p
 }
-
-var errTooLong = errors.New("the negotiation history has more entries than can be read back")

@@ -69,7 +69,8 @@ type ComplaintOrder struct {
 	Amount        int64  `json:"amount"` // fen
 }
 
-// What a HistoryEntry's OperateType says that was done by the merchant, or because of it. The spelling is WeChat Pay's.
+// What a HistoryEntry's OperateType says that was done by the merchant, or because of it, and by the user in a way that matters for
+// that: every history begins with UserCreateComplaint, and UserContinueComplaint begins a new round. The spelling is WeChat Pay's.
 //
 // Source: 查询投诉单协商历史, https://pay.weixin.qq.com/doc/v3/merchant/4012533439
 const (
@@ -77,6 +78,7 @@ const (
 	MerchantConfirmComplete = "MERCHANT_CONFIRM_COMPLETE"
 	MerchantApproveRefund   = "MERCHANT_APPROVE_REFUND"
 	MerchantRefuseRefund    = "MERCHANT_REFUSE_RERUND"
+	UserCreateComplaint     = "USER_CREATE_COMPLAINT"
 	UserContinueComplaint   = "USER_CONTINUE_COMPLAINT"
 )
 
@@ -202,7 +204,7 @@ func (c *Client) Complaint(ctx context.Context, complaintID string) (*Complaint,
 }
 
 // NegotiationHistory reads what was said and done about a complaint: limit entries (1–300) from offset on. Errors as for
-// Complaint. This is the read-back that makes the three calls above safe to try again.
+// Complaint. This is the read-back that makes the three calls above safe to try again; ReadHistory reads all pages.
 //
 // Source: 查询投诉单协商历史, https://pay.weixin.qq.com/doc/v3/merchant/4012533439
 func (c *Client) NegotiationHistory(ctx context.Context, complaintID string, limit, offset int) (*NegotiationHistory, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/wxpay"
@@ -85,53 +84,11 @@ func (q *inquiry) complaint(ctx context.Context, id string) (*complaintView, err
 	return &complaintView{MchID: q.MchID, Complaint: complaintFields{Complaint: *detail}, History: history}, nil
 }
 
-const (
-	pageEntries = 300  // entries; the most that WeChat Pay returns at once
-	mostEntries = 6000 // entries; a complaint takes 2,000 messages of the merchant, so that more are not believed
-)
-
-// history reads all pages, and returns the oldest entry first. What is said while they are read may come twice, on two pages.
 func (q *inquiry) history(ctx context.Context, id string) ([]wxpay.HistoryEntry, error) {
-	all, known := []wxpay.HistoryEntry{}, map[string]bool{}
-	for offset := 0; offset < mostEntries; {
-		page, err := q.Complaints.NegotiationHistory(ctx, id, pageEntries, offset)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range page.Data {
-			if e.LogID == "" || !known[e.LogID] {
-				all = append(all, e)
-			}
-			known[e.LogID] = true
-		}
-		offset += len(page.Data)
-		if len(page.Data) == 0 || len(page.Data) < pageEntries && offset >= page.TotalCount {
-			oldestFirst(all)
-			return all, nil
-		}
-	}
-	return nil, fmt.Errorf("it has more than %d entries", mostEntries)
+	return wxpay.ReadHistory(func(limit, offset int) (*wxpay.NegotiationHistory, error) {
+		return q.Complaints.NegotiationHistory(ctx, id, limit, offset)
+	})
 }
-
-// oldestFirst sorts by time. WeChat Pay does not say in which order entries come: those of one second keep it, turned round if
-// the newest came first. Undated ones are put first.
-func oldestFirst(all []wxpay.HistoryEntry) {
-	at := func(e *wxpay.HistoryEntry) time.Time {
-		t, _ := time.Parse(time.RFC3339, e.OperateTime) // the zero time if it is none
-		return t
-	}
-	if n := len(all); n > 1 {
-		first, last := &all[0], &all[n-1]
-		if order := at(first).Compare(at(last)); order > 0 || order == 0 && last.OperateType == userCreateComplaint {
-			slices.Reverse(all)
-		}
-	}
-	slices.SortStableFunc(all, func(a, b wxpay.HistoryEntry) int { return at(&a).Compare(at(&b)) })
-}
-
-// userCreateComplaint is the operate_type with which every history begins.
-// Source: 查询投诉单协商历史, https://pay.weixin.qq.com/doc/v3/merchant/4012533439
-const userCreateComplaint = "USER_CREATE_COMPLAINT"
 
 // refundView is a refund. Its JSON names are WeChat Pay's, those of v3 also for merchants who refund by v2.
 type refundView struct {

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -159,91 +157,6 @@ func TestMaskNumbers(t *testing.T) {
 	} {
 		if got := maskNumbers(text, "123456789012345678"); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
-		}
-	}
-}
-
-// talk is a complaint whose history grows while it is read.
-type talk struct {
-	consumer.Complaints
-	entries []wxpay.HistoryEntry // newest first
-	short   int                  // what a page holds less than it could
-	grow    func(*talk)
-	read    int
-}
-
-func (w *talk) NegotiationHistory(_ context.Context, _ string, limit, offset int) (*wxpay.NegotiationHistory, error) {
-	w.read++
-	n := len(w.entries)
-	from, to := min(offset, n), min(offset+limit-w.short, n)
-	page := &wxpay.NegotiationHistory{Data: w.entries[from:to], TotalCount: n}
-	if w.grow != nil {
-		w.grow(w)
-	}
-	return page, nil
-}
-
-func (w *talk) say(n int) {
-	for range n {
-		i := len(w.entries)
-		at := time.Date(2026, 11, 21, 0, 0, i, 0, time.UTC).Format(time.RFC3339)
-		w.entries = append([]wxpay.HistoryEntry{{LogID: fmt.Sprint(i), OperateTime: at}}, w.entries...)
-	}
-}
-
-// TestHistoryPages: every entry once, oldest first, however WeChat Pay cuts the pages, and also if it grows meanwhile.
-func TestHistoryPages(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name  string
-		w     talk
-		first int
-		reads int
-	}{
-		{"none", talk{}, 0, 1},
-		{"one page", talk{}, 299, 1},
-		{"exactly a page", talk{}, 300, 2},
-		{"three pages", talk{}, 601, 3},
-		{"shorter pages than asked for", talk{short: 200}, 250, 3},
-		{"something is said meanwhile", talk{grow: func(w *talk) { w.say(2); w.grow = nil }}, 400, 2},
-	} {
-		w := &tt.w
-		w.say(tt.first)
-		l := &inquiry{consumer.Merchant{Complaints: w}}
-		all, err := l.history(t.Context(), "c")
-		if err != nil || len(all) != tt.first || w.read != tt.reads {
-			t.Errorf("%s: %d entries in %d reads, %v; want %d in %d", tt.name, len(all), w.read, err, tt.first, tt.reads)
-		}
-		for i, e := range all {
-			if e.LogID != fmt.Sprint(i) {
-				t.Fatalf("%s: entry %d is %s", tt.name, i, e.LogID)
-			}
-		}
-	}
-	endless := &talk{grow: func(w *talk) { w.say(300) }}
-	endless.say(300)
-	if _, err := (&inquiry{consumer.Merchant{Complaints: endless}}).history(t.Context(), "c"); err == nil || !strings.Contains(err.Error(), "more than 6000 entries") {
-		t.Errorf("endless: %v", err)
-	}
-}
-
-func TestOldestFirst(t *testing.T) {
-	t.Parallel()
-	const t1, t2 = "2026-11-21T08:00:00+08:00", "2026-11-21T00:00:01Z"
-	for name, in := range map[string]string{
-		"newest first": "b2 a1 create1", "oldest first": "create1 a1 b2", "all at once, newest first": "b1 a1 create1", "all at once, oldest first": "create1 a1 b1",
-	} {
-		var all []wxpay.HistoryEntry
-		for text := range strings.FieldsSeq(in) {
-			e := wxpay.HistoryEntry{LogID: text[:len(text)-1], OperateTime: map[byte]string{'1': t1, '2': t2}[text[len(text)-1]]}
-			if e.LogID == "create" {
-				e.OperateType = userCreateComplaint
-			}
-			all = append(all, e)
-		}
-		oldestFirst(all)
-		if all[0].LogID != "create" || all[1].LogID != "a" || all[2].LogID != "b" {
-			t.Errorf("%s: %v", name, all)
 		}
 	}
 }

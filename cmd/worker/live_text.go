@@ -95,7 +95,7 @@ var complaintStates = map[string]string{
 
 // Source: 查询投诉单协商历史, https://pay.weixin.qq.com/doc/v3/merchant/4012533439
 var operations = map[string]string{
-	userCreateComplaint:                         "complains",
+	wxpay.UserCreateComplaint:                   "complains",
 	"USER_RESPONSE":                             "writes",
 	wxpay.UserContinueComplaint:                 "continues the complaint",
 	"USER_COMFIRM_COMPLAINT":                    "is content",

@@ -1,0 +1,64 @@
+package wxpay
+
+import (
+	"errors"
+	"slices"
+	"time"
+)
+
+// The limits of ReadHistory, in entries.
+const (
+	historyPage = 300  // the most that WeChat Pay returns at once
+	historyMost = 6000 // a complaint takes 2,000 messages of the merchant: more are not believed
+)
+
+// ErrHistoryTooLong says that a history goes on beyond 6,000 entries. What lies behind them is not known: do not conclude from what
+// was read that something did not happen.
+var ErrHistoryTooLong = errors.New("wxpay: the negotiation history has more than 6000 entries")
+
+// ReadHistory reads all pages of a negotiation history, oldest entry first, each entry once. page reads one of them, as
+// Client.NegotiationHistory does; its error ends the reading and is returned as it is. ErrHistoryTooLong is the only other error.
+//
+// WeChat Pay does not say in which order entries come. They are sorted by time; those of one second keep their order, turned round
+// if the newest came first; undated ones are put first.
+func ReadHistory(page func(limit, offset int) (*NegotiationHistory, error)) ([]HistoryEntry, error) {
+	all, known := []HistoryEntry{}, map[string]bool{}
+	for offset := 0; offset < historyMost; {
+		p, err := page(historyPage, offset)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range p.Data {
+			if e.LogID == "" || !known[e.LogID] { // what is said meanwhile moves entries on to the next page
+				all = append(all, e)
+			}
+			known[e.LogID] = true
+		}
+		offset += len(p.Data)
+		// A short page is not the last one if it says itself that there are more.
+		if len(p.Data) == 0 || len(p.Data) < historyPage && offset >= p.TotalCount {
+			oldestFirst(all)
+			return all, nil
+		}
+	}
+	return nil, ErrHistoryTooLong
+}
+
+func oldestFirst(all []HistoryEntry) {
+	if n := len(all); n > 1 {
+		first, last := &all[0], &all[n-1]
+		if order := first.Time().Compare(last.Time()); order > 0 || order == 0 && last.OperateType == UserCreateComplaint {
+			slices.Reverse(all)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b HistoryEntry) int { return a.Time().Compare(b.Time()) })
+}
+
+// Time is OperateTime, the zero time if that is none.
+func (e *HistoryEntry) Time() time.Time {
+	t, err := time.Parse(time.RFC3339, e.OperateTime)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
