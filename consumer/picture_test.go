@@ -161,6 +161,45 @@ func TestAPictureThatIsGoneLater(t *testing.T) {
 	}
 }
 
+// Around the record of the media_id: the wire to NATS breaks there, for a moment or for good. The reply goes out once, with its
+// picture, which is uploaded a second time only if nobody knows of the first.
+func TestBreakingAroundAnUpload(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		for _, dead := range []bool{false, true} {
+			t.Run(fmt.Sprintf("lost=%v/dead=%v", lost, dead), func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				b.put(map[string][]byte{"bill.png": picture(1)})
+				patient := func(o *consumer.Options) { o.Merchants[0].Complaints = b.clientWith(mchid, patience) }
+				c := &cut{at: "PUB wxpay.media.", lost: lost, dead: dead}
+				w := b.startVia(c, patient)
+				b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
+				if dead {
+					<-w.lostWire
+					w.kill()
+					b.start(patient)
+				}
+				if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+					t.Errorf("%+v %+v", e.Outcome, e.Error)
+				}
+				b.settled()
+				if !c.broken() {
+					t.Error("the story never came to that step")
+				}
+				book, _ := b.sim.ComplaintBook("C1")
+				if last := book.History[len(book.History)-1]; len(book.History) != 2 || len(last.Images) != 1 {
+					t.Errorf("history %+v", book.History)
+				}
+				uploads := len(b.sim.MediaBooks(mchid))
+				if most := map[bool]int{true: 2, false: 1}[lost && dead]; uploads > most {
+					t.Errorf("uploaded %d times, want at most %d", uploads, most)
+				}
+			})
+		}
+	}
+}
+
 // Whatever the answer to the upload, the reply goes out once, with its picture.
 func TestUploadsSurviveEveryAnswer(t *testing.T) {
 	t.Parallel()
