@@ -140,23 +140,28 @@ func (a *audit) settle(ctx context.Context) error {
 	})
 }
 
-// acknowledged checks in the middle of everything that what has left the commands stream has its record. What is read first is
-// what is left; a record that a lagging replica does not show yet is waited for.
+// acknowledged checks in the middle of everything that what has left the commands stream has its record. What was confirmed is noted
+// first, then what is left is read, then the records: in this order nothing can be in between. What a lagging replica does not
+// show yet is waited for.
 func (a *audit) acknowledged(ctx context.Context) error {
-	open := map[uint64]bool{}
-	err := eventually(ctx, patience, func(ctx context.Context) (err error) {
-		open, err = a.waiting(ctx)
-		return err
-	})
-	if err != nil {
-		return err
+	confirmed := map[uint64]bool{}
+	for _, c := range a.load.commands() {
+		c.mu.Lock()
+		for _, sequence := range c.sequences {
+			confirmed[sequence] = true
+		}
+		c.mu.Unlock()
 	}
-	return eventually(ctx, 30*time.Second, func(ctx context.Context) error {
+	return eventually(ctx, patience, func(ctx context.Context) error {
+		open, err := a.waiting(ctx)
+		if err != nil {
+			return err
+		}
 		if err := a.read(ctx); err != nil {
 			return err
 		}
 		a.found = nil
-		a.checkCommands(func(sequence uint64) bool { return open[sequence] })
+		a.checkCommands(func(sequence uint64) bool { return open[sequence] || !confirmed[sequence] })
 		if len(a.found) > 0 {
 			return fmt.Errorf("commands were acknowledged and have no record:\n%s", a.report())
 		}
