@@ -17,20 +17,26 @@ import (
 // restarted. The refund would be followed no more. So overdue schedules are looked for now and then, and written anew.
 
 const (
-	sweepInterval = 15 * time.Minute
-	sweepOverdue  = 2 * time.Minute // a server that is alive fires within seconds, also when it has much to do
+	sweepOverdue = 2 * time.Minute // a server that is alive fires within seconds, also when it has much to do
+	// A sweep reads all schedules, 100,000 in some two seconds. It may take a hundredth of the time, within these limits.
+	sweepShare = 100
+	sweepOften = time.Minute
+	sweepRare  = 15 * time.Minute
 )
 
 // sweep writes overdue schedules anew, again and again, until ctx ends.
 func (w *settler) sweep(ctx context.Context) {
+	var took time.Duration
 	for {
-		wait := w.clock.Wall(sweepInterval/2 + rand.N(sweepInterval)) // workers of a fleet not all at once
+		wait := min(max(took*sweepShare, w.clock.Wall(sweepOften)), w.clock.Wall(sweepRare))
 		select {
-		case <-time.After(wait):
+		case <-time.After(wait/2 + rand.N(wait)): // workers of a fleet not all at once
 		case <-ctx.Done():
 			return
 		}
+		began := time.Now()
 		n, err := w.renewOverdue(ctx)
+		took = time.Since(began)
 		if err != nil && ctx.Err() == nil {
 			w.log.WithError(err).Warn("overdue settlements not looked for; they are at the next time")
 		}

@@ -123,10 +123,11 @@ func (a *audit) fault(id identity, format string, args ...any) {
 	a.found[id] = append(a.found[id], fmt.Sprintf(format, args...))
 }
 
-// settle waits until every command has left its stream and every refund that is followed has ended.
+// settle waits until every command has left its stream and every refund that is followed has ended. A schedule that a full store
+// kept from firing is found some minutes later.
 func (a *audit) settle(ctx context.Context) error {
 	streams := []string{a.site.subjects.CommandsStream(), a.site.subjects.SettlementsStream()}
-	return eventually(ctx, patience, func(ctx context.Context) error {
+	return eventually(ctx, 2*patience, func(ctx context.Context) error {
 		for _, name := range streams {
 			stream, err := a.site.js.Stream(ctx, name)
 			if err != nil {
