@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rsa"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -27,14 +26,8 @@ import (
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
-// TestMain runs many tests at a time: they wait for the network and for clocks, hardly ever for a processor.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("32"); err != nil {
-			panic(err)
-		}
-	}
+	natstest.Crowd(32)
 	os.Exit(m.Run())
 }
 

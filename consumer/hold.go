@@ -90,13 +90,15 @@ func (l *lane) holdSub(subMchID string, times int, err error) end {
 // heldDelay lets others be the next probe before the command that met the trouble comes again.
 func heldDelay(wait time.Duration) time.Duration { return wait + wait/4 }
 
-// holdReason is what the trouble is called in the consumer's metadata: never a message's text.
+// holdReason is what the trouble is called in the consumer's metadata: never a message's text, nor a code that anybody between us
+// and WeChat Pay may have made up.
 func holdReason(err error) string {
 	var answer *wxpay.Error
 	var noAnswer *wxpay.NoAnswerError
 	var forged *wxpay.SignatureError
+	known := func(code string) bool { _, documented := judgements[code]; return documented }
 	switch {
-	case errors.As(err, &answer) && answer.Code != "":
+	case errors.As(err, &answer) && answer.Code != "" && (answer.Proven || known(answer.Code)):
 		return fmt.Sprintf("HTTP %d %s", answer.HTTPStatus, answer.Code)
 	case errors.As(err, &answer):
 		return fmt.Sprintf("HTTP %d", answer.HTTPStatus)

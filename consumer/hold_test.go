@@ -50,6 +50,7 @@ func TestALaneHoldsAndResumes(t *testing.T) {
 		reason string
 	}{
 		"wrong key":  {wxpaytest.Fault{Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"}, "HTTP 401 SIGN_ERROR"},
+		"made up":    {wxpaytest.Fault{Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "13812345678"}, "HTTP 401"},
 		"no balance": {wxpaytest.Fault{Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NOT_ENOUGH"}, "HTTP 403 NOT_ENOUGH"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -330,16 +330,16 @@ func TestRefundsOfOneOrderKeepTheirDistance(t *testing.T) {
 func TestReserveLooksAtWhatTheFirstDid(t *testing.T) {
 	t.Parallel()
 	b := setupAt(t, consumer.FastClock(10), wxpaytest.Options{}) // slow enough for the lane to change hands within the minute
+	pulls := must(b.nc.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT." + b.subjects.CommandsStream() + ".refund-" + mchid))
+	check(t, b.nc.Flush())
 	calls := map[*worker]*recorder{}
 	for range 2 {
 		r := &recorder{}
 		calls[b.start(func(o *consumer.Options) { r.Refunds, o.Merchants[0].Refunds = o.Merchants[0].Refunds, r })] = r
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // until both wait for commands; only the server knows
-		c, err := b.js.Consumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid)
-		if err == nil && c.CachedInfo().NumWaiting == 2 || time.Now().After(deadline) {
-			break
-		}
+	for inboxes := map[string]bool{}; len(inboxes) < 2; { // until both have asked for commands
+		pull := must(pulls.NextMsg(patience))
+		inboxes[pull.Reply[:strings.LastIndexByte(pull.Reply, '.')]] = true
 	}
 	refund := func(number string) string {
 		return fmt.Sprintf(`{"out_refund_no":%q,"transaction_id":"T1","amount":{"refund":10,"total":100}}`, number)

@@ -45,7 +45,13 @@ func (l *lane) logEnd(o *order, e end, r Result) {
 		f[fieldDelay] = r.Delay.String()
 	}
 	if r.HTTPStatus != 0 {
-		f[fieldCode], f[fieldHTTP], f[fieldRequestID] = r.Code, r.HTTPStatus, r.RequestID
+		f[fieldHTTP] = r.HTTPStatus
+	}
+	if r.Code != "" {
+		f[fieldCode] = r.Code
+	}
+	if r.RequestID != "" {
+		f[fieldRequestID] = r.RequestID
 	}
 	entry := l.log.WithFields(f)
 	if r.Err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rsa"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -30,14 +29,8 @@ import (
 // Dead letters of every sort are put back, more than once, while a real worker carries commands out at the simulator. Whatever
 // happens, each command takes effect once.
 
-// TestMain runs many tests at a time: they wait for the network and for clocks, hardly ever for a processor.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("16"); err != nil {
-			panic(err)
-		}
-	}
+	natstest.Crowd(16)
 	os.Exit(m.Run())
 }
 

@@ -119,7 +119,10 @@ func (k *checking) plan(ctx context.Context, c *client, part consumer.Part) (cha
 		})
 	}
 	if err = look(); err == nil && change.Lane != nil && !change.Lane.Served {
-		time.Sleep(betweenPulls)
+		select {
+		case <-time.After(betweenPulls):
+		case <-ctx.Done():
+		}
 		err = look()
 	}
 	return change, err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -24,12 +23,7 @@ import (
 // TestMain keeps the environment of whoever runs the tests out of them, sets what a server's needs, and runs many of those that
 // may run side by side: they wait for processes and clocks.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("16"); err != nil {
-			panic(err)
-		}
-	}
+	natstest.Crowd(16)
 	for _, variable := range os.Environ() {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "WXPAY_") || strings.HasPrefix(name, "OTEL_") {
 			os.Unsetenv(name)

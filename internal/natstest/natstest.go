@@ -7,6 +7,7 @@ package natstest
 
 import (
 	"errors"
+	"flag"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -20,6 +21,17 @@ import (
 
 	"wxpay-worker/internal/natsembed"
 )
+
+// Crowd lets n tests run at a time unless -parallel says otherwise. It is for packages whose tests wait for servers and clocks and
+// hardly ever for a processor: call it from TestMain.
+func Crowd(n int) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set(strconv.Itoa(n)); err != nil {
+			panic(err) // a number is what it wants
+		}
+	}
+}
 
 // Start runs a server that listens on a free loopback port and stops it after the test.
 // Its store is not synced on every write: tests that kill servers start their own processes.
