@@ -210,3 +210,56 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+// Whatever a patch holds: no panic, and what comes out is a command of the same identity, about the same orders and amounts.
+func FuzzPatched(f *testing.F) {
+	for _, patch := range []string{
+		`{"reason":"b"}`, `{"amount":{"refund":2}}`, `{"amount":null}`, `{"Amount":{"refund":2}}`, `{"\u0061mount":{"total":9}}`,
+		`{"refund":{"amount":{"refund":2}}}`, `{"refund":null}`, `{"id":"other"}`, `{"out_refund_no":""}`, `[]`, `{"a":{"a":{"a":1}}}`,
+	} {
+		f.Add(true, aRefund, patch)
+		f.Add(false, aDecision, patch)
+	}
+	f.Fuzz(func(t *testing.T, refund bool, command, patch string) {
+		kind := messages.KindDecision
+		if refund {
+			kind = messages.KindRefund
+		}
+		l := aLetter(kind, messages.ReasonRejected, command)
+		body, err := l.Patched([]byte(patch))
+		if err != nil {
+			return
+		}
+		before, err := messages.DecodeCommand(kind, l.MchID, nil, l.Command)
+		if err != nil {
+			return // it was malformed; what it meant is not known
+		}
+		after, err := messages.DecodeCommand(kind, l.MchID, messages.Header(l.header()), body)
+		if err != nil {
+			t.Fatalf("%s is not valid: %v", body, err)
+		}
+		if before.Base().ID != after.Base().ID || before.Key() != after.Key() || before.Complaint() != after.Complaint() {
+			t.Errorf("another command: %s", body)
+		}
+		refundOf := func(c messages.Command) *messages.RefundCommand {
+			switch c := c.(type) {
+			case *messages.RefundCommand:
+				return c
+			case *messages.DecisionCommand:
+				return c.RefundStep()
+			}
+			return nil
+		}
+		a, b := refundOf(before), refundOf(after)
+		if a == nil || b == nil {
+			if a != b {
+				t.Errorf("a refund came or went: %s", body)
+			}
+			return
+		}
+		if a.OutRefundNo != b.OutRefundNo || a.TransactionID != b.TransactionID || a.OutTradeNo != b.OutTradeNo || a.SubMchID != b.SubMchID ||
+			a.FundsAccount != b.FundsAccount || !reflect.DeepEqual(a.Amount, b.Amount) {
+			t.Errorf("another refund: %s", body)
+		}
+	})
+}
