@@ -20,7 +20,8 @@ import (
 
 // inheritance is the reading of it.
 type inheritance struct {
-	read chan struct{} // closed when it is done
+	until time.Time     // for how long the lane's former holder may go on making calls
+	read  chan struct{} // closed when it is done
 	// wary is until when a refusal of a refund may be due to a call of the lane's former holder for the same order of which no
 	// stream tells; zero if there was none. It is set before read is closed.
 	wary time.Time
@@ -34,7 +35,7 @@ const outcomesBack = 2 * absenceDelay
 // returns the last command that had been delivered to that holder.
 func (l *lane) inherit(ctx context.Context, to *inheritance, reached func(context.Context) (uint64, error)) {
 	for ctx.Err() == nil {
-		wary, err := l.readLegacy(ctx, reached)
+		wary, err := l.readLegacy(ctx, to.until, reached)
 		if err == nil {
 			to.wary = wary
 			close(to.read)
@@ -48,7 +49,7 @@ func (l *lane) inherit(ctx context.Context, to *inheritance, reached func(contex
 	}
 }
 
-func (l *lane) readLegacy(ctx context.Context, reached func(context.Context) (uint64, error)) (wary time.Time, err error) {
+func (l *lane) readLegacy(ctx context.Context, until time.Time, reached func(context.Context) (uint64, error)) (wary time.Time, err error) {
 	last, err := reached(ctx)
 	if err != nil {
 		return wary, err
@@ -82,7 +83,7 @@ func (l *lane) readLegacy(ctx context.Context, reached func(context.Context) (ui
 			}
 		}
 	}
-	l.writes.restart(calls)
+	l.writes.restart(calls, until)
 	return wary, nil
 }
 
@@ -142,9 +143,10 @@ func (l *lane) about(cmd messages.Command) string {
 	return cmd.Key()
 }
 
-// takeOver has the lane's legacy read; a reading that is under way for an earlier holder is void.
-func (l *lane) takeOver(ctx context.Context, reached func(context.Context) (uint64, error)) {
-	to := &inheritance{read: make(chan struct{})}
+// takeOver has the lane's legacy read; a reading that is under way for an earlier holder is void. until is for how long that holder
+// may go on making calls.
+func (l *lane) takeOver(ctx context.Context, until time.Time, reached func(context.Context) (uint64, error)) {
+	to := &inheritance{read: make(chan struct{}), until: until}
 	l.epoch.Lock()
 	l.legacy = to
 	l.epoch.Unlock()

@@ -205,19 +205,21 @@ func (l *lane) unfit(cmd messages.Command) *messages.MalformedError {
 func (l *lane) findWork(ctx context.Context, info *jetstream.ConsumerInfo) {
 	l.adopt(info)
 	if l.inherited() == nil {
-		l.takeOver(ctx, func(context.Context) (uint64, error) { return info.Delivered.Stream, nil })
+		l.takeOver(ctx, time.Time{}, func(context.Context) (uint64, error) { return info.Delivered.Stream, nil })
 	}
 }
 
 // doubt notes that any command there is now may have been delivered before, to us or to another.
 func (l *lane) doubt(ctx context.Context) {
+	var until time.Time // whoever had the lane may go on for
 	if l.pin != l.pull.pin {
+		until = l.clock.At(time.Now().Add(l.tenure()))
 		// Another may have had the lane: what we remember of open commands may be out of date. Who remembers nothing asks.
 		l.pin = l.pull.pin
 		l.memory.clear()
 		l.line.clear()
 		l.suspicion.clear()
-		l.takeOver(ctx, l.delivered)
+		l.takeOver(ctx, until, l.delivered)
 	}
 	l.epoch.Lock()
 	l.epochs++
@@ -226,7 +228,7 @@ func (l *lane) doubt(ctx context.Context) {
 	l.unasked.Store(int64(l.concurrency))
 	l.epoch.Unlock()
 	for _, p := range []*pace{l.writes, l.reads} {
-		p.restart(nil) // whoever had the lane may have used its quota up
+		p.restart(nil, until) // whoever had the lane may have used its quota up
 	}
 	go func() { // ends with the answer, or its time-out
 		ctx, cancel := context.WithTimeout(ctx, l.storeTimeout)

@@ -307,6 +307,37 @@ func TestComplaintQuotaHolds(t *testing.T) {
 	}
 }
 
+// A server that has lost its leader may give a lane to another worker at once, while the first still has commands that wait for
+// NATS. When they go on it makes no calls with them: the other has the whole quota by then.
+func TestQuotaHoldsWhenALaneIsTakenFromALivingWorker(t *testing.T) {
+	t.Parallel()
+	b := setupAt(t, consumer.FastClock(10), wxpaytest.Options{})
+	const perWindow, window = 50, 10 * time.Second // a second here
+	quota := func(o *consumer.Options) {
+		o.Merchants[0].Quota.Refunds = consumer.Rate{N: perWindow, Per: window}
+	}
+	for i := range 4 * perWindow {
+		b.publish(messages.KindRefund, fmt.Sprintf(`{"out_refund_no":"R%[1]d","transaction_id":"TX%[1]d","amount":{"refund":1,"total":1}}`, i))
+	}
+	g := &gate{at: "refund.R7.", shut: make(chan struct{}), open: make(chan struct{})} // its look-up in the ledger
+	first := b.startVia(g, quota)
+	<-g.shut
+	b.start(quota)
+	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
+	b.until("the other calls at full pace", func() bool {
+		return len(b.events) > perWindow+10
+	})
+	close(g.open)
+	for i := range 4 * perWindow {
+		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
+	}
+	check(t, first.stop())
+	b.settled()
+	if n := b.sim.PeakRate(mchid, []wxpaytest.Endpoint{wxpaytest.EndpointRefundCreate}, window); n > perWindow {
+		t.Errorf("%d calls in %s", n, window)
+	}
+}
+
 // Two partial refunds of one order go out at least a minute apart, though they were sent together. (The judge calls anything
 // else a violation.)
 func TestRefundsOfOneOrderKeepTheirDistance(t *testing.T) {

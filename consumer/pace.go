@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -54,7 +55,7 @@ func (p *pace) adjust(limit, failing Rate) {
 	}
 	p.mu.Unlock()
 	if !same {
-		p.restart(nil)
+		p.restart(nil, time.Time{})
 	}
 }
 
@@ -82,36 +83,43 @@ func (p *pace) used() (share, factor float64) {
 	return float64(n) / float64(p.all.limit.N), p.factor
 }
 
-// restart supposes that somebody else made N calls at an even pace until now, or those that are known of, by the times up to which
-// they may have arrived, or ours, whichever were later.
-func (p *pace) restart(known []time.Time) {
+// restart supposes that somebody else makes N calls at an even pace until a moment, now at the earliest, or those that are known
+// of, by the times up to which they may have arrived, or ours, whichever are later. Who is in line gets in line anew.
+func (p *pace) restart(known []time.Time, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, limit := p.clock.Now(), p.all.limit
-	ends := make([]time.Time, limit.N)
-	for i := range ends {
-		ends[i] = now.Add(limit.Per*time.Duration(i+1)/time.Duration(limit.N) - limit.Per)
-	}
+	until = later(until, now)
+	var making []*turn
 	known = append(known, p.known...)
-	for _, t := range p.all.calls {
-		if t.pace == nil {
-			continue // supposed, or known
+	for _, t := range slices.Concat(p.all.calls[p.all.next:], p.all.calls[:p.all.next]) { // oldest first
+		for t.pace != nil && !t.came && !t.isOver() { // in line, behind one that is older
+			close(t.void)
+			t = t.after[0]
 		}
-		select {
-		case <-t.over:
+		switch {
+		case t.pace == nil: // supposed, or known
+		case t.isOver():
 			known = append(known, t.ended)
-		default: // it is being made
-			known = append(known, now)
+		default:
+			making = append(making, t)
 		}
 	}
 	known = slices.DeleteFunc(known, func(at time.Time) bool { return now.Sub(at) >= limit.Per })
 	slices.SortFunc(known, time.Time.Compare)
 	p.known = known
+	ends := make([]time.Time, limit.N)
+	for i := range ends {
+		ends[i] = until.Add(limit.Per*time.Duration(i+1)/time.Duration(limit.N) - limit.Per)
+	}
 	for i := 1; i <= min(len(ends), len(known)); i++ {
 		ends[len(ends)-i] = later(ends[len(ends)-i], known[len(known)-i])
 	}
 	p.all.fill(ends)
-	p.last = now
+	for _, t := range making { // they end when they end
+		p.all.add(t)
+	}
+	p.last = until
 }
 
 func later(a, b time.Time) time.Time {
@@ -150,16 +158,35 @@ func (w *window) add(t *turn) (oldest *turn) {
 type turn struct {
 	pace   *pace
 	due    time.Time       // not before this
-	after  []*turn         // nor before these are over, and so long after
+	after  []*turn         // nor before these are over, the first of them in the quota's window, and so long after
 	apart  []time.Duration // as this says; both are dropped when the turn has come
-	failed bool            // it is in the window of refused calls; guarded by the pace's mu
+	failed bool            // it is in the window of refused calls; guarded by the pace's mu, as what follows
+	came   bool            // the call is being made
 
+	void  chan struct{} // closed when the pace has been restarted before the turn has come
 	over  chan struct{} // closed when the call has ended
 	ended time.Time     // when that was; set before over is closed
 }
 
-// turn gets in line for the next call. Whoever has a turn must end it, whether the call was made or not.
-func (p *pace) turn() *turn {
+// turn waits for the next call that may be made. Whoever has a turn must end it. idle is how to wait: until a channel is closed.
+func (p *pace) turn(idle func(<-chan struct{}) error) (*turn, error) {
+	for {
+		t := p.line()
+		err := t.come(idle)
+		if err == nil {
+			return t, nil
+		}
+		if t.end(); !errors.Is(err, errVoid) {
+			return nil, err
+		}
+	}
+}
+
+// errVoid says that a turn counts no more, since the pace was restarted.
+var errVoid = errors.New("the turn is void")
+
+// line gets in line for the next call.
+func (p *pace) line() *turn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.all.limit.N == 0 {
@@ -167,7 +194,7 @@ func (p *pace) turn() *turn {
 	}
 	now := p.clock.Now()
 	p.recover(now)
-	t := &turn{pace: p, due: later(now, p.last), over: make(chan struct{})}
+	t := &turn{pace: p, due: later(now, p.last), void: make(chan struct{}), over: make(chan struct{})}
 	t.wait(p.all.add(t), p.all.limit.Per)
 	if p.factor < 1 {
 		t.due = later(t.due, p.last.Add(time.Duration(float64(p.all.limit.Per)/float64(p.all.limit.N)/p.factor)))
@@ -185,30 +212,62 @@ func (t *turn) wait(before *turn, apart time.Duration) {
 	t.after, t.apart = append(t.after, before), append(t.apart, apart)
 }
 
-// come returns when the turn has come. idle is how to wait: until a channel is closed.
+// come returns when the turn has come.
 func (t *turn) come(idle func(<-chan struct{}) error) error {
 	if t.pace == nil {
 		return nil
 	}
 	for i, before := range t.after {
-		select {
-		case <-before.over:
-		default:
-			if err := idle(before.over); err != nil {
+		if !before.isOver() {
+			if err := idle(either(before.over, t.void)); err != nil {
 				return err
+			}
+			if !before.isOver() {
+				return errVoid
 			}
 		}
 		t.due = later(t.due, before.ended.Add(t.apart[i]))
 	}
-	t.after, t.apart = nil, nil // or every call would keep all before it in memory
-	wait := t.due.Sub(t.pace.clock.Now())
-	if wait <= 0 {
+	if wait := t.due.Sub(t.pace.clock.Now()); wait > 0 {
+		due := make(chan struct{})
+		timer := time.AfterFunc(t.pace.clock.Wall(wait), func() { close(due) })
+		defer timer.Stop()
+		if err := idle(either(due, t.void)); err != nil {
+			return err
+		}
+	}
+	t.pace.mu.Lock()
+	defer t.pace.mu.Unlock()
+	select {
+	case <-t.void:
+		return errVoid
+	default:
+		t.came = true
+		t.after, t.apart = nil, nil // or every call would keep all before it in memory
 		return nil
 	}
-	over := make(chan struct{})
-	timer := time.AfterFunc(t.pace.clock.Wall(wait), func() { close(over) })
-	defer timer.Stop()
-	return idle(over)
+}
+
+// either is closed when one of them is.
+func either(a, b <-chan struct{}) <-chan struct{} {
+	c := make(chan struct{})
+	go func() { // ends with the first: a turn is over, due or void some time
+		select {
+		case <-a:
+		case <-b:
+		}
+		close(c)
+	}()
+	return c
+}
+
+func (t *turn) isOver() bool {
+	select {
+	case <-t.over:
+		return true
+	default:
+		return false
+	}
 }
 
 // end says that the call was answered, or given up, or not made. It may be called again.
@@ -216,9 +275,7 @@ func (t *turn) end() {
 	if t.pace == nil {
 		return
 	}
-	select {
-	case <-t.over:
-	default:
+	if !t.isOver() {
 		t.ended = t.pace.clock.Now()
 		close(t.over)
 	}
@@ -274,10 +331,10 @@ func (t *turn) answered(ok bool) {
 	}
 }
 
-// under waits for a turn under a quota, keeping the delivery alive. The turn must be ended, unless there was an error.
+// under waits for a turn under a quota, keeping the delivery alive, and makes sure that the lane is still ours. The turn must be
+// ended, unless there was an error.
 func (l *lane) under(ctx context.Context, o *order, p *pace) (*turn, error) {
-	t := p.turn()
-	err := t.come(func(ready <-chan struct{}) error {
+	t, err := p.turn(func(ready <-chan struct{}) error {
 		l.paused.Add(1)
 		defer func() {
 			l.paused.Add(-1)
@@ -286,7 +343,11 @@ func (l *lane) under(ctx context.Context, o *order, p *pace) (*turn, error) {
 		return o.wait(ctx, ready)
 	})
 	if err != nil {
-		t.end()
+		return nil, err
 	}
-	return t, err
+	if err := l.stillOurs(ctx); err != nil {
+		t.end()
+		return nil, err
+	}
+	return t, nil
 }

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,8 +15,8 @@ func fullPace(limit, failing Rate) *pace {
 
 // next waits for the next turn.
 func (p *pace) next() *turn {
-	t := p.turn()
-	if err := t.come(func(ready <-chan struct{}) error { <-ready; return nil }); err != nil {
+	t, err := p.turn(func(ready <-chan struct{}) error { <-ready; return nil })
+	if err != nil {
 		panic(err)
 	}
 	return t
@@ -89,7 +90,7 @@ func TestPaceInheritsCalls(t *testing.T) {
 		for range 58 {
 			calls = append(calls, time.Now())
 		}
-		p.restart(calls)
+		p.restart(calls, time.Time{})
 		if at := granted(p, 4); at[1] > 3*time.Second || at[2] < time.Minute {
 			t.Errorf("first calls after %v", at)
 		}
@@ -103,9 +104,61 @@ func TestPaceRemembersItsOwnCalls(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		granted(p, 60) // a burst
 		time.Sleep(time.Second)
-		p.restart(nil)
+		p.restart(nil, time.Time{})
 		if at := granted(p, 1); at[0] < 58*time.Second {
 			t.Errorf("the next call after %s", at[0])
+		}
+	})
+}
+
+// Calls that are in line when the connection breaks are counted when they are made, beside those that come after them.
+func TestPaceRestartsWithCallsInLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 40
+		p := fullPace(Rate{n, time.Second}, Rate{})
+		time.Sleep(time.Minute)
+		start := time.Now()
+		at := granted(p, n)
+		made := make(chan time.Duration)
+		call := func() {
+			p.next().end()
+			made <- time.Since(start)
+		}
+		for range n {
+			go call()
+		}
+		time.Sleep(500 * time.Millisecond)
+		p.restart(nil, time.Time{})
+		for range n {
+			go call()
+		}
+		for range 2 * n {
+			at = append(at, <-made)
+		}
+		slices.Sort(at)
+		if got := most(at, time.Second); got > n {
+			t.Errorf("%d calls in a second", got)
+		}
+		if took := at[len(at)-1]; took > 3*time.Second {
+			t.Errorf("%d calls took %s", len(at), took)
+		}
+	})
+}
+
+// What is being made when the lane changes hands counts until it is answered, and the other's calls until it has heard of that.
+func TestPaceRestartsBehindOpenCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fullPace(Rate{2, time.Second}, Rate{})
+		time.Sleep(time.Minute)
+		open := p.next()
+		p.restart(nil, time.Now().Add(5*time.Second))
+		go func() {
+			time.Sleep(10 * time.Second)
+			open.end()
+		}()
+		at := granted(p, 2)
+		if at[0] < 5*time.Second || at[0] > 6*time.Second || at[1] < 11*time.Second {
+			t.Errorf("calls after %s", at)
 		}
 	})
 }

@@ -48,6 +48,7 @@ type queue struct {
 	ready  atomic.Bool            // what others may know: whether messages are asked for,
 	pinned atomic.Pointer[string] // by what the server knows us while the queue is ours, "" while it is not,
 	flying atomic.Int64           // and inFlight
+	owned  owned                  // until when it is ours, for all we know
 
 	// ---
 	pull     *puller
@@ -62,6 +63,7 @@ func (q *queue) init() {
 	q.arrived, q.through = make(chan *nats.Msg), make(chan struct{})
 	q.kicked, q.nudged, q.yields = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	q.pinned.Store(new(string))
+	q.owned.asking = make(chan struct{}, 1)
 	q.pull = newPuller(q.nc, q.stream, q.name, q.pinnedTTL)
 	if q.ahead == nil {
 		q.ahead = func() int { return 0 }
@@ -149,6 +151,7 @@ func (q *queue) run(ctx, work context.Context) error {
 			}
 		case <-q.kicked:
 			q.pull.lapse(true)
+			q.owned.extend(time.Time{}, 0)
 			q.unshared = false
 			q.unsure(work)
 		case <-tick.C:
@@ -201,6 +204,8 @@ func (q *queue) take(work context.Context, m *nats.Msg) taken {
 	if what != takenCommand {
 		return what
 	}
+	q.show(q.ready.Load())
+	q.owned.extend(time.Now(), q.tenure())
 	d, err := newDelivery(m, q.clock, q.ackWait)
 	if err != nil {
 		q.log.WithError(err).Error("delivery that cannot be read; it will come again")

@@ -98,7 +98,7 @@ func (w *settler) restart(context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range w.lanes {
-		l.looks.restart(nil)
+		l.looks.restart(nil, time.Time{})
 	}
 }
 
@@ -215,11 +215,11 @@ func (l *lane) look(ctx context.Context, o *order, f followed) end {
 	if e.digest != "" && e.digest != cmd.Digest() {
 		return end{verdict: "another command's"}
 	}
-	turn := l.looks.turn()
-	defer turn.end()
-	if err := turn.come(func(ready <-chan struct{}) error { return o.wait(ctx, ready) }); err != nil {
+	turn, err := l.looks.turn(func(ready <-chan struct{}) error { return o.wait(ctx, ready) })
+	if err != nil {
 		return again("out of budget", l.retry.Initial, err)
 	}
+	defer turn.end()
 	found, err := l.merchant().Refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
 	turn.end()
 	if err == nil && sameRefund(cmd, found) {

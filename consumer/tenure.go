@@ -1,0 +1,101 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// The pin says whose a lane is, but a worker hears of its loss late: a cluster that has lost the consumer's leader gives the lane to
+// whoever asks first. So that the two do not use the quota together, a worker makes calls under a quota only within a tenure after it
+// last knew that the lane was its own, and whoever takes a lane supposes that the other makes calls for as long.
+
+// maxTenure is as long as a handed over lane may stand still, and as short as a question to the server in each such time is cheap.
+const maxTenure = time.Second
+
+// tenure is how long a worker goes by what it heard of whose the lane is. By the wall clock: the pin lives by that, too.
+func (s *shared) tenure() time.Duration { return min(maxTenure, s.pinnedTTL/4) }
+
+// errTaken says that the lane is another worker's by now.
+var errTaken = errors.New("the lane is another worker's by now")
+
+// owned is until when a queue is known to be ours.
+type owned struct {
+	mu     sync.Mutex
+	until  time.Time     // guarded by mu
+	asking chan struct{} // one place, for who asks
+}
+
+// extend notes that the queue was ours at that time; the zero time: that nothing is known.
+func (o *owned) extend(from time.Time, tenure time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch until := from.Add(tenure); {
+	case from.IsZero():
+		o.until = from
+	case until.After(o.until):
+		o.until = until
+	}
+}
+
+func (o *owned) now() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return time.Now().Before(o.until)
+}
+
+// stillOurs returns nil if the queue is ours, asking the server if that was heard too long ago. errTaken says that it is another's;
+// after any other error it is not known.
+func (q *queue) stillOurs(ctx context.Context) error {
+	if q.owned.now() {
+		return nil
+	}
+	select {
+	case q.owned.asking <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-q.owned.asking }()
+	if q.owned.now() { // somebody else has asked
+		return nil
+	}
+	return q.askWhose(ctx)
+}
+
+// whoseExpiry is how long the server may keep the question for want of something to say: when the queue is empty, or so much is in
+// back-off that nothing more is given out.
+const whoseExpiry = 10 * time.Millisecond
+
+// askWhose asks by a pull that can bring nothing, since no command is as small as one byte.
+//
+// Source: nats-server 2.15 server/consumer.go, processNextMsgRequest and nextWaiting.
+func (q *queue) askWhose(ctx context.Context) error {
+	fail := func(err error) error { return fmt.Errorf("ask whose lane %s is: %w", q.name, err) }
+	pin := *q.pinned.Load()
+	if pin == "" {
+		return errTaken
+	}
+	body, err := json.Marshal(pullRequest{Expires: whoseExpiry, Batch: 1, MaxBytes: 1, NoWait: true, Group: pinGroup, Pin: pin})
+	if err != nil {
+		return fail(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, q.storeTimeout)
+	defer cancel()
+	asked := time.Now()
+	answer, err := q.nc.RequestWithContext(ctx, q.pull.next, body)
+	if err != nil {
+		return fail(err)
+	}
+	switch status := answer.Header.Get("Status"); status {
+	case "423":
+		return errTaken
+	case "404", "408", "409": // nothing there; the question has expired; what is there is larger than a byte
+		q.owned.extend(asked, q.tenure())
+		return nil
+	default:
+		return fail(fmt.Errorf("server answered %s", status))
+	}
+}
