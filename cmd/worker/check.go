@@ -13,7 +13,8 @@ import (
 )
 
 type checkCmd struct {
-	Online bool `help:"Also ask WeChat Pay, for each merchant, about a refund that cannot exist, and compare the clocks."`
+	Online bool `xor:"what" help:"Also ask WeChat Pay, for each merchant, about a refund that cannot exist, and compare the clocks."`
+	Ready  bool `xor:"what" help:"Only ask the worker that runs on this machine, at http.listen, whether it is ready."`
 	output
 }
 
@@ -23,10 +24,13 @@ func (k *checkCmd) Run(a *app) error {
 	if c == nil {
 		return err
 	}
+	if k.Ready {
+		return k.checking(a, c).ready(a.ctx)
+	}
 	if c.file == "" && len(c.Merchants) == 0 {
 		return noMerchants(c)
 	}
-	all := &checking{printer: printer{a.out, k.json()}, config: c, denied: &denials{}, now: time.Now()}
+	all := k.checking(a, c)
 	if all.configuration(); err == nil { // otherwise half of it would be checked against nothing
 		keys := all.merchants()
 		all.nats(a.ctx)
@@ -34,10 +38,11 @@ func (k *checkCmd) Run(a *app) error {
 			all.online(a.ctx, keys)
 		}
 	}
-	if all.wrong > 0 {
-		return fmt.Errorf("%d of %d checks are wrong", all.wrong, all.count)
-	}
-	return nil
+	return all.verdict()
+}
+
+func (k *checkCmd) checking(a *app, c *Config) *checking {
+	return &checking{printer: printer{a.out, k.json()}, config: c, denied: &denials{}, now: time.Now()}
 }
 
 // checkStatus is how a check ended.
@@ -67,6 +72,14 @@ type checking struct {
 	roots        *x509.CertPool // of WeChat Pay's hosts; nil: the system's
 	now          time.Time
 	count, wrong int
+}
+
+// verdict is the error of the run: nil if nothing is wrong.
+func (k *checking) verdict() error {
+	if k.wrong > 0 {
+		return fmt.Errorf("%d of %d checks are wrong", k.wrong, k.count)
+	}
+	return nil
 }
 
 // add prints a finding.
