@@ -3,6 +3,10 @@ ARGS ?=
 
 # The version that `worker version` tells; the commit comes from the build itself.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+export VERSION COMMIT
+
+COMPOSE ?= docker compose
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,10 +44,22 @@ bench: ## the worker's speed beside a naive consumer, into bin/bench.txt; half a
 bench-compare: ## bin/bench.txt beside the saved internal/bench/baseline.txt
 	go tool benchstat internal/bench/baseline.txt bin/bench.txt
 
-up: build ## docker compose: NATS with a synced store, simulator, worker
-	docker compose up --build --detach
+image: ## the container image wxpay-worker, of this machine's architecture
+	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/linux/worker ./cmd/worker
+	docker build --file deploy/Dockerfile --build-arg VERSION --build-arg COMMIT --tag wxpay-worker --tag wxpay-worker:$(VERSION) .
+
+# Passwords for docker-compose.yml, made once. The letter keeps NATS from reading one as a number.
+.env:
+	@(umask 077 && for name in $(addprefix NATS_PASSWORD_,ROUTE WORKER OPERATOR WATCHER PUBLISHER_1900000001) GRAFANA_PASSWORD; do \
+		echo "$$name=p$$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" || exit 1; \
+	done > .env.new) && mv .env.new .env && echo "made passwords: .env"
+
+up: image .env ## docker compose: three NATS servers, two workers, the simulator, Prometheus, Grafana; ONLY="worker-1 worker-2" for a part
+	$(COMPOSE) build
+	$(COMPOSE) up --detach $(ONLY)
+	@sed -n 's/^#   docker compose/next: docker compose/p' docker-compose.yml
 
 down: ## stop what `make up` started, keeping its volumes
-	docker compose down
+	$(COMPOSE) down
 
-.PHONY: help run build test chaos fuzz lint cover bench bench-compare up down
+.PHONY: help run build test chaos fuzz lint cover bench bench-compare image up down
