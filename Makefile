@@ -34,6 +34,9 @@ lint: ## vet and staticcheck
 	go vet ./...
 	go tool staticcheck ./...
 
+check-deploy: ## Prometheus' own parsers over deploy/prometheus and deploy/grafana; 800 MB of modules and two minutes the first time
+	cd deploy/check && go vet ./... && go test -count=1 ./...
+
 cover: ## statement coverage by function, the least covered last
 	go test -coverprofile=cover.out -coverpkg=./... ./...
 	go tool cover -func=cover.out | sort -k3 -rn
@@ -62,4 +65,4 @@ up: image .env ## docker compose: three NATS servers, two workers, the simulator
 down: ## stop what `make up` started, keeping its volumes
 	$(COMPOSE) down
 
-.PHONY: help run build test chaos fuzz lint cover bench bench-compare image up down
+.PHONY: help run build test chaos fuzz lint check-deploy cover bench bench-compare image up down
