@@ -47,6 +47,25 @@ bench: ## the worker's speed beside a naive consumer, into bin/bench.txt; half a
 bench-compare: ## bin/bench.txt beside the saved internal/bench/baseline.txt
 	go tool benchstat internal/bench/baseline.txt bin/bench.txt
 
+# What a version is made of. Of one commit, the same Go version makes the same bytes in any folder on any machine: nothing of the
+# environment gets in, and the SBOMs bear the commit's time.
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/arm64
+release: export GOFLAGS = -trimpath
+release: export GOAMD64 = v1
+release: export GOARM64 = v8.0
+release: export GOEXPERIMENT =
+release: export CGO_ENABLED = 0
+release: ## static binaries for PLATFORMS, an SBOM (CycloneDX) for each, SHA256SUMS, into dist; of a clean tree only
+	@test -z "$$(git status --porcelain)" || { echo "release: there are changes that are not committed"; exit 1; }
+	rm -rf dist && mkdir dist
+	at=$$(TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd) && for platform in $(PLATFORMS); do \
+		file=dist/worker_$(VERSION)_$${platform%/*}_$${platform#*/} && \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -buildvcs=true -ldflags "-X main.version=$(VERSION)" -o $$file ./cmd/worker && \
+		go -C deploy/release tool cyclonedx-gomod bin -json -std -noserial -licenses -version $(VERSION) -output $(CURDIR)/dist/sbom $(CURDIR)/$$file && \
+		sed "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$$at\"/" dist/sbom > $$file.cdx.json && rm dist/sbom || exit 1; \
+	done
+	cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
 image: ## the container image wxpay-worker, of this machine's architecture
 	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/linux/worker ./cmd/worker
 	docker build --file deploy/Dockerfile --build-arg VERSION --build-arg COMMIT --tag wxpay-worker --tag wxpay-worker:$(VERSION) .
@@ -65,4 +84,4 @@ up: image .env ## docker compose: three NATS servers, two workers, the simulator
 down: ## stop what `make up` started, keeping its volumes
 	$(COMPOSE) down
 
-.PHONY: help run build test chaos fuzz lint check-deploy cover bench bench-compare image up down
+.PHONY: help run build test chaos fuzz lint check-deploy cover bench bench-compare release image up down
