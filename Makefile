@@ -73,7 +73,7 @@ image: ## the container image wxpay-worker, of this machine's architecture
 # Passwords for docker-compose.yml, made once. The letter keeps NATS from reading one as a number.
 .env:
 	@(umask 077 && for name in $(addprefix NATS_PASSWORD_,ROUTE WORKER OPERATOR WATCHER PUBLISHER_1900000001) GRAFANA_PASSWORD; do \
-		echo "$$name=p$$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" || exit 1; \
+		random=$$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n') && [ $${#random} = 32 ] && echo "$$name=p$$random" || exit 1; \
 	done > .env.new) && mv .env.new .env && echo "made passwords: .env"
 
 up: image .env ## docker compose: three NATS servers, two workers, the simulator, Prometheus, Grafana; ONLY="worker-1 worker-2" for a part
@@ -81,7 +81,7 @@ up: image .env ## docker compose: three NATS servers, two workers, the simulator
 	$(COMPOSE) up --detach $(ONLY)
 	@sed -n 's/^#   docker compose/next: docker compose/p' docker-compose.yml
 
-down: ## stop what `make up` started, keeping its volumes
+down: .env ## stop what `make up` started, keeping its volumes
 	$(COMPOSE) down
 
 .PHONY: help run build test chaos fuzz lint check-deploy cover bench bench-compare release image up down

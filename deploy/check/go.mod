@@ -1,3 +1,4 @@
+// What `make check-deploy` reads deploy/prometheus and deploy/grafana with.
 module wxpay-worker/deploy/check
 
 go 1.26.0

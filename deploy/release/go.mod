@@ -1,3 +1,4 @@
+// What `make release` writes SBOMs with.
 module wxpay-worker/deploy/release
 
 go 1.26.0
