@@ -101,7 +101,7 @@ func (r *replaying) explainReplay(err error) error {
 	api, refused := errors.AsType[*jetstream.APIError](err)
 	switch {
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return fmt.Errorf("%w: no stream takes commands: start a worker first, or check nats.prefix", err)
+		return fmt.Errorf("%w: no stream takes commands: "+noTaker, err)
 	case refused && api.ErrorCode == errorCodeStoreFailed:
 		return fmt.Errorf("%w (nats.max_waiting bounds how many may wait)", err)
 	}
