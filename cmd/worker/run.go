@@ -23,6 +23,7 @@ func (r *runCmd) Run(a *app) error {
 	if r.Pprof != "" && !isLoopback(r.Pprof) {
 		return usageError("--pprof: expected HOST:PORT with a loopback host, such as 127.0.0.1:6060: profiles tell of what is in memory")
 	}
+	letGarbageGather()
 	hangups := make(chan os.Signal, 1) // one that comes while another is dealt with counts for all that follow
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
+
+// A small heap may fill its room before it is collected, a large one doubles as by default: whatever is in use, memory stays within
+// twice that or the room.
+func TestGarbagePercent(t *testing.T) {
+	t.Parallel()
+	for _, live := range []uint64{0, 1 << 20, 5 << 20, heapRoom / 3, heapRoom / 2, heapRoom, 1 << 32} {
+		percent := garbagePercent(live)
+		if goal := live + live*uint64(percent)/100; percent < 100 || goal > max(heapRoom, 2*live) {
+			t.Errorf("%d bytes in use: %d percent, up to %d bytes", live, percent, goal)
+		}
+	}
+	if p := garbagePercent(6 << 20); p < 400 {
+		t.Errorf("6 MB in use: %d percent", p)
+	}
+}
+
+// The room is looked at anew after each collection.
+func TestGarbageFollowsWhatIsInUse(t *testing.T) {
+	t.Setenv("GOGC", "")
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	letGarbageGather()
+	kept := make([]byte, heapRoom)
+	for until := time.Now().Add(10 * time.Second); gcPercent() != 100; runtime.GC() {
+		if time.Now().After(until) {
+			t.Fatalf("%d percent with %d bytes in use", gcPercent(), len(kept))
+		}
+	}
+	runtime.KeepAlive(kept)
+	kept = nil
+	for until := time.Now().Add(10 * time.Second); gcPercent() <= 100; runtime.GC() {
+		if time.Now().After(until) {
+			t.Fatalf("still %d percent with little in use", gcPercent())
+		}
+	}
+}
+
+func gcPercent() uint64 {
+	s := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
