@@ -69,12 +69,19 @@ func (d *delivery) renew(ctx context.Context) error {
 
 // wait returns when ready is closed, having kept the lease meanwhile, with a lease fresh enough to begin on.
 func (d *delivery) wait(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		if ctx.Err() == nil && d.fresh() { // nearly always, and without a timer
+			return nil
+		}
+	default:
+	}
 	beat := time.NewTicker(max(d.clock.Wall(d.ackWait/4), time.Millisecond))
 	defer beat.Stop()
 	for {
 		select {
 		case <-ready:
-			if d.clock.Now().Sub(d.leased) < d.ackWait/4 {
+			if d.fresh() {
 				return nil
 			}
 			return d.renew(ctx)
@@ -87,6 +94,9 @@ func (d *delivery) wait(ctx context.Context, ready <-chan struct{}) error {
 		}
 	}
 }
+
+// fresh reports whether so much of the lease is left that something may be begun.
+func (d *delivery) fresh() bool { return d.clock.Now().Sub(d.leased) < d.ackWait/4 }
 
 // The ends of a delivery. An acknowledgement that is lost costs one redelivery, which the ledger answers: none is awaited.
 

@@ -29,17 +29,17 @@ const (
 // logEnd writes the one line that tells a delivery's whole story. It names commands by their identity, never by content.
 func (l *lane) logEnd(o *order, e end, r Result) {
 	f := logrus.Fields{
-		fieldMchID: l.mchid, fieldKind: o.kind, fieldSequence: o.sequence, fieldDelivery: o.delivered,
+		fieldMchID: l.mchid, fieldKind: string(o.kind), fieldSequence: o.sequence, fieldDelivery: o.delivered,
 		fieldVerdict: r.Verdict, fieldTook: r.Took.String(),
 	}
 	if r.Key != "" {
 		f[fieldKey] = r.Key
 	}
 	if r.Status != "" {
-		f[fieldStatus] = r.Status
+		f[fieldStatus] = string(r.Status)
 	}
 	if e.letter != 0 {
-		f[fieldReason], f[fieldLetter] = r.Reason, e.letter
+		f[fieldReason], f[fieldLetter] = string(r.Reason), e.letter
 	}
 	if r.Again {
 		f[fieldDelay] = r.Delay.String()
