@@ -13,6 +13,7 @@ import (
 	"wxpay-worker/consumer"
 	"wxpay-worker/internal/calls"
 	"wxpay-worker/internal/metrics"
+	"wxpay-worker/internal/opensslkey"
 	"wxpay-worker/wxpay"
 )
 
@@ -61,11 +62,14 @@ func (w *workshop) merchant(k *credentials) (*merchant, error) {
 }
 
 func (w *workshop) make(k *credentials) (*merchant, error) {
+	signer, err := opensslkey.New(k.signer)
+	if err != nil {
+		return nil, fmt.Errorf("private key: %w", err)
+	}
 	config := wxpay.Config{
-		MchID: k.mchID, SerialNo: k.serialNo, Signer: k.signer,
+		MchID: k.mchID, SerialNo: k.serialNo, Signer: signer,
 		Hosts: w.config.Hosts, Transport: w.transport, Timeout: w.config.Timeout,
 	}
-	var err error
 	if config.Keys, err = keySource(k, config, w.told(k.mchID)); err != nil {
 		return nil, err
 	}

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
+
+	"wxpay-worker/internal/opensslkey"
 )
 
 // version is set by the linker (make build). Without it, it is what the Go toolchain says of the module.
@@ -20,6 +23,7 @@ type versions struct {
 	Go         string `json:"go"`
 	NATS       string `json:"nats.go"`
 	NATSServer string `json:"nats-server"`
+	OpenSSL    string `json:"openssl,omitempty"` // the library that signs, where the program was built for it
 }
 
 // Run prints which build this is.
@@ -28,13 +32,17 @@ func (c *versionCmd) Run(a *app) error {
 	if c.json() {
 		return json.NewEncoder(a.out).Encode(v)
 	}
-	_, err := fmt.Fprintf(a.out, "worker %s\ncommit %s\ngo %s\nnats.go %s\nnats-server %s (embedded)\n", v.Version, v.Commit, v.Go, v.NATS, v.NATSServer)
+	text := fmt.Sprintf("worker %s\ncommit %s\ngo %s\nnats.go %s\nnats-server %s (embedded)\n", v.Version, v.Commit, v.Go, v.NATS, v.NATSServer)
+	if v.OpenSSL != "" {
+		text += "signs with " + v.OpenSSL + "\n"
+	}
+	_, err := io.WriteString(a.out, text)
 	return err
 }
 
 // thisBuild reads what was stamped into the binary.
 func thisBuild() versions {
-	v := versions{Version: version, Commit: "unknown", Go: runtime.Version(), NATS: "unknown", NATSServer: "unknown"}
+	v := versions{Version: version, Commit: "unknown", Go: runtime.Version(), NATS: "unknown", NATSServer: "unknown", OpenSSL: opensslkey.Library()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v

@@ -27,6 +27,8 @@ var allowed = map[string][]string{
 	"internal/metrics":   {module + "consumer", module + "messages", module + "internal/calls", module + "internal/stored", "github.com/nats-io/nats.go", "github.com/prometheus/client_golang"},
 	"internal/tracing":   {module + "consumer", module + "messages", module + "internal/calls", "go.opentelemetry.io/otel"},
 	"internal/natsembed": {"github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2/server"},
+
+	"internal/opensslkey": {}, // and OpenSSL itself
 }
 
 func TestImports(t *testing.T) {

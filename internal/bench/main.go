@@ -48,6 +48,7 @@ type bench struct {
 	workers    int    // started so far
 	profiles   string // where profiles of the throughput rows go; "": none are taken
 	rows       *regexp.Regexp
+	tags       string // of the worker's build
 }
 
 // parts of a run, in their order.
@@ -85,6 +86,7 @@ func run() error {
 	flag.IntVar(&b.repeat, "repeat", 3, "how often each row is measured")
 	flag.DurationVar(&b.window, "window", 4*time.Second, "how long each row is looked at")
 	flag.StringVar(&b.profiles, "profile", "", "folder for profiles of worker and NATS server, one for each throughput row (which then measures the profiler, too), and for its heaps of the part memory")
+	flag.StringVar(&b.tags, "tags", "", "what the worker is built with: openssl")
 	rows := flag.String("rows", "", "regular expression: only these rows of throughput and long")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./internal/bench [flags]\n\nParts:")
@@ -177,8 +179,12 @@ func contains(all []string, one string) bool {
 func (b *bench) build(ctx context.Context) error {
 	b.worker, b.natsServer = filepath.Join(b.dir, "worker"), filepath.Join(b.dir, "nats-server")
 	for target, pkg := range map[string]string{b.worker: "wxpay-worker/cmd/worker", b.natsServer: "github.com/nats-io/nats-server/v2"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", target, pkg)
-		cmd.Env, cmd.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
+		args, cgo := []string{"build", "-trimpath", "-o", target}, "CGO_ENABLED=0"
+		if b.tags != "" && target == b.worker {
+			args, cgo = append(args, "-tags", b.tags), "CGO_ENABLED=1"
+		}
+		cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
+		cmd.Env, cmd.Stderr = append(os.Environ(), cgo), os.Stderr
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("build %s: %w", pkg, err)
 		}
