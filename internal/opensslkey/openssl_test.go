@@ -169,7 +169,7 @@ func TestFreed(t *testing.T) {
 	before := resident(t)
 	round()
 	round()
-	if grown := resident(t) - before; grown > 20<<20 {
+	if grown := resident(t) - before; grown > 10<<20 {
 		t.Errorf("10,000 keys that are gone hold %d MB", grown>>20)
 	}
 }
