@@ -29,6 +29,7 @@ type merchant struct {
 type workshop struct {
 	config     WechatPayConfig
 	transport  *http.Transport
+	signing    *signing
 	log        logrus.FieldLogger
 	calls      calls.Observer                // of all that they call; nil: none
 	downloaded func(mchid string, err error) // is told of platform certificates; nil: nobody
@@ -36,7 +37,7 @@ type workshop struct {
 
 func newWorkshop(c *Config, roots *x509.CertPool, log logrus.FieldLogger) *workshop {
 	transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: roots, ConnectTimeout: c.WechatPay.ConnectTimeout})
-	return &workshop{config: c.WechatPay, transport: transport, log: log}
+	return &workshop{config: c.WechatPay, transport: transport, signing: newSigning(), log: log}
 }
 
 // newMerchants makes the clients of merchants that nobody watches.
@@ -67,7 +68,7 @@ func (w *workshop) make(k *credentials) (*merchant, error) {
 		return nil, fmt.Errorf("private key: %w", err)
 	}
 	config := wxpay.Config{
-		MchID: k.mchID, SerialNo: k.serialNo, Signer: signer,
+		MchID: k.mchID, SerialNo: k.serialNo, Signer: w.signing.fair(signer),
 		Hosts: w.config.Hosts, Transport: w.transport, Timeout: w.config.Timeout,
 	}
 	if config.Keys, err = keySource(k, config, w.told(k.mchID)); err != nil {

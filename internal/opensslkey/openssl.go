@@ -65,10 +65,6 @@ type signer struct {
 	key    *C.EVP_PKEY
 }
 
-// slots bounds how many sign at a time. Each takes a thread of the operating system for as long; more of them than processors would only
-// take turns.
-var slots = make(chan struct{}, runtime.GOMAXPROCS(0))
-
 // New returns what signs with the key, having tried it. OpenSSL's copy of the key is wiped and freed when it is not used any more.
 func New(key *rsa.PrivateKey) (crypto.Signer, error) {
 	der := x509.MarshalPKCS1PrivateKey(key)
@@ -104,7 +100,8 @@ func parse(der []byte) (*signer, error) {
 // Public implements crypto.Signer.
 func (s *signer) Public() crypto.PublicKey { return &s.public }
 
-// Sign implements crypto.Signer for RSASSA-PKCS1-v1_5 with SHA-256, which is all that WeChat Pay uses. It needs no randomness.
+// Sign implements crypto.Signer for RSASSA-PKCS1-v1_5 with SHA-256, which is all that WeChat Pay uses. It needs no randomness, and
+// takes a thread of the operating system while it runs: it is for the caller not to have more at a time than there are processors.
 func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if _, pss := opts.(*rsa.PSSOptions); pss || opts.HashFunc() != crypto.SHA256 || len(digest) != sha256.Size {
 		return nil, errors.New("sign: only RSASSA-PKCS1-v1_5 with SHA-256 is supported")
@@ -113,8 +110,6 @@ func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 }
 
 func (s *signer) sign(digest []byte) ([]byte, error) {
-	slots <- struct{}{}
-	defer func() { <-slots }()
 	var failed C.ulong
 	signature, n := make([]byte, s.size), C.size_t(s.size)
 	ok := C.sign(s.key, (*C.uchar)(unsafe.SliceData(signature)), &n, (*C.uchar)(unsafe.SliceData(digest)), C.size_t(len(digest)), &failed)
