@@ -34,7 +34,7 @@ type lane struct {
 	writes *pace // calls that change something
 	reads  *pace // reading back: an allowance of its own, so that neither starves the other
 	looks  *pace // of a refund lane: following accepted refunds
-	orders spacing
+	orders *spacing
 	paused atomic.Int64 // deliveries that wait for their turn under a quota: while there are any, no more are asked for
 
 	hold   hold
@@ -77,7 +77,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 	}
 	l.writes, l.reads, l.looks = newPace(s.clock), newPace(s.clock), newPace(s.clock)
 	l.use(m)
-	l.orders = spacing{clock: s.clock, by: map[string]spaced{}}
+	l.orders = newSpacing(s.clock)
 	l.limit = l.room
 	l.ahead = l.prefetch
 	l.accept, l.unsure, l.found, l.tend = l.order, l.doubt, l.findWork, l.tendHold

@@ -8,16 +8,20 @@ import (
 // attempts is what this process remembers of the calls it made for one key. It is knowledge to go on, not a record: who
 // has none of a command that was delivered before must assume that a call was made a moment ago and ask.
 type attempts struct {
-	writes int       // deliveries that made at least one writing call
-	first  time.Time // when the first of them, or the first vain read-back, began
-	last   time.Time // up to when the newest writing call may have been carried out
-	open   bool      // whether it is open if that call did something
-	lost   bool      // whether earlier tries may have been made of which no record is left
-	// refusal is a proven refusal of a refund that is not believed before a query, a minute later, shows nothing.
-	refusal error
-	refused string // digest of the command that was refused: another with the same number is tried on its own
+	writes  int       // deliveries that made at least one writing call
+	first   time.Time // when the first of them, or the first vain read-back, began
+	last    time.Time // up to when the newest writing call may have been carried out
+	open    bool      // whether it is open if that call did something
+	lost    bool      // whether earlier tries may have been made of which no record is left
+	refusal *refusal  // of a refund that is not believed before a query, a minute later, shows nothing; nil if there was none
 	// repeats counts deliveries that came to nothing without counting as an attempt: they only stretch the delay.
 	repeats int
+}
+
+// refusal is a proven refusal of a command.
+type refusal struct {
+	err    error
+	digest string // of the command: another with the same number is tried on its own
 }
 
 // wrote notes that a writing call is about to be made: the only one of this delivery for the key.

@@ -1,29 +1,46 @@
 package consumer
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 )
 
 // spacing keeps the refunds of one order apart.
+//
+// It keeps what it must know of a minute's orders, which are many, in a few dozen bytes each: hashes for numbers. Two orders of which the
+// hashes are equal, one pair in 2⁶⁴, would wait for each other for a minute.
 type spacing struct {
 	clock *Clock
-	mu    sync.Mutex
-	by    map[string]spaced // when an order was last refunded, by each of its numbers; guarded by mu
-	past  []marked          // every mark that was made, oldest first; guarded by mu
+	seed  maphash.Seed
+	begun time.Time // what times are counted from
+
+	mu   sync.Mutex
+	by   map[uint64]spaced // when an order was last refunded, by the hash of each of its numbers; guarded by mu
+	past []marked          // every mark that was made, oldest first; guarded by mu
+}
+
+func newSpacing(clock *Clock) *spacing {
+	return &spacing{clock: clock, seed: maphash.MakeSeed(), begun: clock.Now(), by: map[uint64]spaced{}}
 }
 
 // marked is a mark that is forgotten when its minute is over, unless there is a newer one.
 type marked struct {
-	number string
-	at     time.Time
+	order uint64
+	at    time.Duration
 }
 
 // spaced is the last refund of an order.
 type spaced struct {
-	at time.Time
-	of string // its out_refund_no, which the rule lets through: when it may be repeated is decided elsewhere; "" if there are several
+	at time.Duration
+	of uint64 // the hash of its out_refund_no, which the rule lets through: when it may be repeated is decided elsewhere; 0 if there are several
 }
+
+// hash stands for a number.
+func (s *spacing) hash(number string) uint64 { return max(1, maphash.String(s.seed, number)) }
+
+// since is when a time was.
+func (s *spacing) since(at time.Time) time.Duration { return at.Sub(s.begun) }
 
 // claim takes the order for a refund now, or returns how long it must still wait. Refunds of one order less than a minute
 // apart are refused.
@@ -31,18 +48,18 @@ type spaced struct {
 func (s *spacing) claim(numbers []string, outRefundNo string) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.clock.Now()
+	now, of := s.since(s.clock.Now()), s.hash(outRefundNo)
 	s.forget(now)
 	wait := time.Duration(0)
 	for _, number := range numbers {
-		if last, recent := s.by[number]; recent && last.of != outRefundNo {
-			wait = max(wait, absenceDelay-now.Sub(last.at))
+		if last, recent := s.by[s.hash(number)]; recent && last.of != of {
+			wait = max(wait, absenceDelay-(now-last.at))
 		}
 	}
 	if wait > 0 {
 		return wait
 	}
-	s.mark(now, numbers, outRefundNo)
+	s.mark(now, numbers, of)
 	return 0
 }
 
@@ -51,7 +68,7 @@ func (s *spacing) release(numbers []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, number := range numbers {
-		delete(s.by, number)
+		delete(s.by, s.hash(number))
 	}
 }
 
@@ -60,27 +77,28 @@ func (s *spacing) release(numbers []string) {
 func (s *spacing) called(numbers []string, outRefundNo string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mark(s.clock.Now(), numbers, outRefundNo)
+	s.mark(s.since(s.clock.Now()), numbers, s.hash(outRefundNo))
 }
 
-func (s *spacing) mark(at time.Time, numbers []string, outRefundNo string) {
+func (s *spacing) mark(at time.Duration, numbers []string, of uint64) {
 	for _, number := range numbers {
-		s.by[number] = spaced{at, outRefundNo}
-		s.past = append(s.past, marked{number, at})
+		order := s.hash(number)
+		s.by[order] = spaced{at, of}
+		s.past = append(s.past, marked{order, at})
 	}
 }
 
 // forget drops what is older than a minute. Each mark is looked at once.
-func (s *spacing) forget(now time.Time) {
+func (s *spacing) forget(now time.Duration) {
 	n := 0
-	for n < len(s.past) && now.Sub(s.past[n].at) >= absenceDelay {
-		if number := s.past[n].number; s.by[number].at.Equal(s.past[n].at) {
-			delete(s.by, number)
+	for n < len(s.past) && now-s.past[n].at >= absenceDelay {
+		if order := s.past[n].order; s.by[order].at == s.past[n].at {
+			delete(s.by, order)
 		}
 		n++
 	}
-	if s.past = s.past[n:]; len(s.past) == 0 {
-		s.past = nil
+	if s.past = s.past[n:]; n > 0 && len(s.past) == 0 {
+		s.past, s.by = nil, map[uint64]spaced{} // a map does not give back what it once held
 	}
 }
 
@@ -90,11 +108,11 @@ func (s *spacing) inherited(at time.Time, numbers []string, outRefundNo string) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, number := range numbers {
-		of := outRefundNo
-		if last, known := s.by[number]; known && last.of != of {
-			of = ""
+		of := s.hash(outRefundNo)
+		if last, known := s.by[s.hash(number)]; known && last.of != of {
+			of = 0
 		}
-		s.mark(at, []string{number}, of)
+		s.mark(s.since(at), []string{number}, of)
 	}
 }
 

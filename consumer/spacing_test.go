@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,7 +9,7 @@ import (
 
 func TestRefundsOfOneOrderAreAMinuteApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := spacing{by: map[string]spaced{}}
+		s := newSpacing(nil)
 		if wait := s.claim(orderNumbers("T1", ""), "R1"); wait != 0 {
 			t.Errorf("first: %s", wait)
 		}
@@ -35,7 +36,7 @@ func TestRefundsOfOneOrderAreAMinuteApart(t *testing.T) {
 // Who takes a lane over does not know which of an order's refunds was called for last: each waits for the others, none for itself.
 func TestInheritedRefundsWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, order := spacing{by: map[string]spaced{}}, orderNumbers("T1", "")
+		s, order := newSpacing(nil), orderNumbers("T1", "")
 		s.inherited(time.Now(), order, "R1")
 		if wait := s.claim(order, "R1"); wait != 0 {
 			t.Errorf("the only one there was waits %s for itself", wait)
@@ -47,6 +48,27 @@ func TestInheritedRefundsWaitForEachOther(t *testing.T) {
 			if wait := s.claim(order, number); wait != time.Minute {
 				t.Errorf("%s waits %s, want a minute", number, wait)
 			}
+		}
+	})
+}
+
+// A minute's orders cost little, and nothing when the minute is over.
+func TestSpacingForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpacing(nil)
+		for i := range 1000 {
+			order := orderNumbers("T"+strconv.Itoa(i), "O"+strconv.Itoa(i))
+			s.claim(order, "R")
+			s.called(order, "R")
+			time.Sleep(10 * time.Millisecond)
+		}
+		if len(s.by) != 2000 {
+			t.Errorf("%d numbers within the minute", len(s.by))
+		}
+		time.Sleep(time.Minute)
+		s.claim(orderNumbers("T", ""), "R")
+		if len(s.by) != 1 || len(s.past) != 1 {
+			t.Errorf("%d numbers and %d marks a minute later", len(s.by), len(s.past))
 		}
 	})
 }

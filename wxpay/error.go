@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+	"unique"
 )
 
 // Bounds of what an error keeps of an answer. An answer may be anything, an error travels far.
@@ -210,7 +211,7 @@ func newError(op string, a *answer) *Error {
 	_ = json.Unmarshal(a.body, &body)
 	e := &Error{
 		Op: op, HTTPStatus: a.status, RequestID: a.requestID,
-		Message: bounded(body.Message, maxMessage),
+		Message: once(bounded(body.Message, maxMessage)),
 		Detail: Detail{
 			Field:    bounded(body.Detail.Field, maxDetail),
 			Issue:    bounded(body.Detail.Issue, maxDetail),
@@ -218,10 +219,14 @@ func newError(op string, a *answer) *Error {
 		},
 	}
 	if isCode(body.Code) {
-		e.Code = body.Code
+		e.Code = once(body.Code)
 	}
 	return e
 }
+
+// once returns s, of which there is one copy for all errors with that text: callers keep errors for as long as commands are in back-off,
+// and a hundred thousand may have been refused in the same words.
+func once(s string) string { return unique.Make(s).Value() }
 
 func isCode(s string) bool {
 	return all(s, maxCode, func(c byte) bool { return c >= 'A' && c <= 'Z' || c == '_' || isDigit(c) })

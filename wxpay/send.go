@@ -163,7 +163,7 @@ func (c *courier) attempt(ctx context.Context, host string, e endpoint, uri stri
 
 	failed.Sent, failed.HTTPStatus = true, resp.StatusCode
 	if id := resp.Header.Get("Request-Id"); isToken(id) {
-		failed.RequestID = id
+		failed.RequestID = strings.Clone(id) // a part of the whole head, and callers keep it with errors
 	}
 	whole, err := readBody(resp)
 	if err != nil {

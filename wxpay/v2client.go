@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -199,9 +198,8 @@ func newV2Error(op string, a *answer, got map[string]string, code, message strin
 	if got["err_code_des"] != "" {
 		message = got["err_code_des"]
 	}
-	// Cloned: these are parts of the whole answer, and callers keep errors for as long as commands are in back-off.
 	return &Error{
-		Op: op, HTTPStatus: a.status, RequestID: a.requestID, Code: strings.Clone(code), Message: strings.Clone(bounded(message, maxMessage)),
+		Op: op, HTTPStatus: a.status, RequestID: a.requestID, Code: once(code), Message: once(bounded(message, maxMessage)),
 		Proven: proof == nil, Cause: proof,
 	}
 }

@@ -9,13 +9,17 @@ import (
 
 // The garbage collector runs whenever the heap has doubled, by default. A worker keeps a few MB and makes some hundred MB of garbage a
 // second at full load: collecting at twice a few MB cost it a fifth of its processor time (measured, v2). So it is let wait until
-// the heap has heapRoom, and where more than half of that is in use until it has doubled, as by default.
+// the heap has heapRoom, and where much is in use, which is what many commands in back-off need, until it has grown by half: memory then
+// counts for more than the collector's time.
 //
 // It is not the other way round, a fixed GOMEMLIMIT with the collector off: what is in use may come to exceed any limit, and the
 // collector would then run without end.
 
 // heapRoom is how far the heap may grow before anything is collected: with the program itself and its stacks well under 100 MB.
 const heapRoom = 48 << 20
+
+// leastGarbage is what may gather in any case, in percent of what is in use.
+const leastGarbage = 50
 
 // letGarbageGather lets garbage gather in the process from now on, unless its environment says when to collect.
 func letGarbageGather() {
@@ -37,8 +41,8 @@ func letGarbageGather() {
 // garbagePercent is how much garbage may gather beside so many bytes in use, in percent of them.
 func garbagePercent(live uint64) int {
 	live = max(live, 1<<20) // the first collection has not been
-	if live >= heapRoom/2 {
-		return 100
+	if live >= heapRoom {
+		return leastGarbage
 	}
-	return int((heapRoom - live) * 100 / live)
+	return max(leastGarbage, int((heapRoom-live)*100/live))
 }
