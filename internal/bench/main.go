@@ -58,6 +58,7 @@ var parts = []struct {
 	measure func(*bench, context.Context) error
 }{
 	{"machine", "what this machine does: signatures, fsyncs, the simulator", (*bench).machine},
+	{"stores", "a refund's two records: one server and three, synced and not, one by one and as an atomic batch", (*bench).stores},
 	{"throughput", "commands/s and processor time per command, beside the naive consumer and the bare loop", (*bench).throughput},
 	{"latency", "from publishing to the request leaving the worker, at half load", (*bench).latency},
 	{"start", "from the start of the process to the first outcome", (*bench).start},
