@@ -17,12 +17,21 @@ type order struct {
 	about     string                   // the thing about which commands are in line; "" if it is in none
 	cmd       messages.Command         // nil if the message could not be decoded
 	malformed *messages.MalformedError // why it cannot be carried out, nil if it can
+	digest    string                   // of cmd, once it was needed
 	began     time.Time
 	suspect   bool              // whether it may have killed those who handled it before
 	observed  *Delivery         // what the observer was told; nil if it was not
 	followed  bool              // whether this is a look at an accepted refund, not a command
 	wrote     bool              // whether this delivery has made a writing call
 	media     map[string]string // media_ids of the pictures that the command names as objects, by their references
+}
+
+// sum is the command's digest.
+func (o *order) sum() string {
+	if o.digest == "" {
+		o.digest = o.cmd.Digest()
+	}
+	return o.digest
 }
 
 // end is how a delivery ends.
@@ -100,7 +109,7 @@ func (l *lane) carryOut(ctx context.Context, o *order) end {
 	if err != nil {
 		return again("ledger unread", l.retry.Initial, err)
 	}
-	switch entry.standing(o.cmd.Digest(), o.sequence) {
+	switch entry.standing(o.sum(), o.sequence) {
 	case standingEnded:
 		return end{verdict: "duplicate", status: entry.status()}
 	case standingConflict:
@@ -174,7 +183,7 @@ func (l *lane) record(ctx context.Context, o *order, e *entry, out *messages.Out
 
 // write fills in what all outcomes share and records one.
 func (l *lane) write(ctx context.Context, o *order, e *entry, out *messages.Outcome) (*entry, error) {
-	return l.writeAs(ctx, o, e, out, o.cmd.Digest(), e.firstAt, 0)
+	return l.writeAs(ctx, o, e, out, o.sum(), e.firstAt, 0)
 }
 
 func (l *lane) writeAs(ctx context.Context, o *order, e *entry, out *messages.Outcome, digest string, firstAt time.Time, commandsSeq uint64) (*entry, error) {

@@ -40,38 +40,36 @@ const minV2OutTradeNo = 6
 // Carries says whether version 2 can carry a request, in every field: nil or an *ArgumentError. CreateRefund refuses what it
 // refuses, before anything is sent; asking here first tells a command that can never do before it is begun.
 func (c *V2Client) Carries(r *RefundRequest) error {
-	_, err := c.refundParams(r)
-	return err
-}
-
-// refundParams are the business fields of a refund: the same request, the same fields, at every attempt.
-func (c *V2Client) refundParams(r *RefundRequest) (map[string]string, error) {
 	refused := func(name, rule string) error {
 		return &ArgumentError{Op: createRefundV2.op, Name: name, Rule: rule}
 	}
 	if number := refundNumber(r.OutRefundNo); !number.ok {
-		return nil, refused(number.name, number.rule)
+		return refused(number.name, number.rule)
 	}
 	if r.SubMchID != "" && !all(r.SubMchID, 32, isDigit) {
-		return nil, refused("sub_mchid", "wants 1 to 32 digits")
+		return refused("sub_mchid", "wants 1 to 32 digits")
 	}
-	account, ok := v2RefundAccounts[r.FundsAccount]
-	if !ok {
-		return nil, refused("funds_account", "wants AVAILABLE or UNSETTLED, which are all that API v2 knows")
+	if _, ok := v2RefundAccounts[r.FundsAccount]; !ok {
+		return refused("funds_account", "wants AVAILABLE or UNSETTLED, which are all that API v2 knows")
 	}
 	if r.Amount.Currency != "" && r.Amount.Currency != "CNY" {
-		return nil, refused("amount.currency", "wants CNY")
+		return refused("amount.currency", "wants CNY")
 	}
-	for name, value := range map[string]string{
-		"transaction_id": r.TransactionID, "out_trade_no": r.OutTradeNo, "reason": r.Reason, "notify_url": r.NotifyURL,
+	for _, field := range [...]struct{ name, value string }{
+		{"transaction_id", r.TransactionID}, {"out_trade_no", r.OutTradeNo}, {"reason", r.Reason}, {"notify_url", r.NotifyURL},
 	} {
-		if !isV2Text(value) {
-			return nil, refused(name, "holds a character that API v2 cannot carry")
+		if !isV2Text(field.value) {
+			return refused(field.name, "holds a character that API v2 cannot carry")
 		}
 	}
 	if n := len(r.OutTradeNo); n > 0 && n < minV2OutTradeNo {
-		return nil, refused("out_trade_no", "wants at least 6 characters in API v2")
+		return refused("out_trade_no", "wants at least 6 characters in API v2")
 	}
+	return nil
+}
+
+// refundParams are the business fields of a refund that version 2 carries: the same request, the same fields, at every attempt.
+func (c *V2Client) refundParams(r *RefundRequest) map[string]string {
 	params := map[string]string{
 		"transaction_id":  r.TransactionID,
 		"out_trade_no":    r.OutTradeNo,
@@ -80,11 +78,11 @@ func (c *V2Client) refundParams(r *RefundRequest) (map[string]string, error) {
 		"refund_fee":      strconv.FormatInt(r.Amount.Refund, 10),
 		"refund_fee_type": "CNY",
 		"refund_desc":     r.Reason,
-		"refund_account":  account,
+		"refund_account":  v2RefundAccounts[r.FundsAccount],
 		"notify_url":      r.NotifyURL,
 	}
 	c.addSubMerchant(params, r.SubMchID)
-	return params, nil
+	return params
 }
 
 // addSubMerchant names the sub-merchant of provider mode.
@@ -129,10 +127,10 @@ func (c *V2Client) addSubMerchant(params map[string]string, subMchID string) {
 //
 // Source: 申请退款, https://pay.weixin.qq.com/doc/v2/merchant/4011937624; provider: https://pay.weixin.qq.com/doc/v2/partner/4011984092
 func (c *V2Client) CreateRefund(ctx context.Context, r *RefundRequest) (*Refund, error) {
-	params, err := c.refundParams(r)
-	if err != nil {
+	if err := c.Carries(r); err != nil {
 		return nil, err
 	}
+	params := c.refundParams(r)
 	return c.do(ctx, &c.mutual, createRefundV2, params, func(got map[string]string) *Refund {
 		for _, name := range []string{"total_fee", "refund_fee"} {
 			switch got[name] {

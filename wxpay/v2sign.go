@@ -5,9 +5,7 @@ import (
 	"crypto/md5"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"slices"
-	"strings"
 )
 
 // V2SignType is how v2 messages are signed, as sign_type spells it.
@@ -24,7 +22,8 @@ const (
 //
 // Source: 安全规范, https://pay.weixin.qq.com/wiki/doc/api/app/app.php?chapter=4_3, 2024-12-11
 func SignV2(params map[string]string, key string, by V2SignType) string {
-	names := make([]string, 0, len(params))
+	var room [32]string // more than a refund or its answer has
+	names := room[:0]
 	size := len("key=") + len(key)
 	for name, value := range params {
 		if value != "" && name != "sign" {
@@ -41,10 +40,20 @@ func SignV2(params map[string]string, key string, by V2SignType) string {
 	if by == V2HMACSHA256 {
 		mac := hmac.New(sha256.New, []byte(key))
 		mac.Write(text)
-		return strings.ToUpper(hex.EncodeToString(mac.Sum(nil)))
+		return upperHex(mac.Sum(text[:0]))
 	}
 	sum := md5.Sum(text)
-	return strings.ToUpper(hex.EncodeToString(sum[:]))
+	return upperHex(sum[:])
+}
+
+func upperHex(sum []byte) string {
+	const digits = "0123456789ABCDEF"
+	var room [2 * sha256.Size]byte
+	text := room[:0]
+	for _, b := range sum {
+		text = append(text, digits[b>>4], digits[b&15])
+	}
+	return string(text)
 }
 
 // VerifyV2 proves a v2 message by its sign. Errors: ErrNoSignature, ErrBadSignature.

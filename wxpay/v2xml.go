@@ -96,7 +96,8 @@ func parseV2(body []byte) (map[string]string, error) {
 // encodeV2 writes a v2 message: the parameters that are not empty, in the order of their names, so that the same
 // parameters are always the same bytes. Values must be isV2Text, or others than those signed would be sent.
 func encodeV2(params map[string]string) []byte {
-	names := make([]string, 0, len(params))
+	var room [32]string
+	names := room[:0]
 	size := len("<xml></xml>")
 	for name, value := range params {
 		if value != "" {
