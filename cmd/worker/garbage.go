@@ -16,7 +16,7 @@ import (
 // collector would then run without end.
 
 // heapRoom is how far the heap may grow before anything is collected: with the program itself and its stacks well under 100 MB.
-const heapRoom = 48 << 20
+const heapRoom = 40 << 20
 
 // leastGarbage is what may gather in any case, in percent of what is in use.
 const leastGarbage = 50
@@ -26,23 +26,29 @@ func letGarbageGather() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	seen := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
 	// The end of each collection is seen by an object that it collects.
 	type canary struct{ _ *canary }
 	var adjust func(struct{})
 	adjust = func(struct{}) {
-		metrics.Read(live)
-		debug.SetGCPercent(garbagePercent(live[0].Value.Uint64()))
+		metrics.Read(seen)
+		debug.SetGCPercent(garbagePercent(seen[0].Value.Uint64(), seen[1].Value.Uint64()+seen[2].Value.Uint64()))
 		runtime.AddCleanup(new(canary), adjust, struct{}{})
 	}
 	adjust(struct{}{})
 }
 
-// garbagePercent is how much garbage may gather beside so many bytes in use, in percent of them.
-func garbagePercent(live uint64) int {
-	live = max(live, 1<<20) // the first collection has not been
+// garbagePercent is how much garbage may gather beside so many bytes in use, in percent of them and of the roots from which they are found,
+// as GOGC counts it. A heap that has never been collected may grow to that percentage of 4 MB.
+//
+// Source: Go, package runtime, GOGC, and src/runtime/mgcpacer.go (heapMinimum), Go 1.26.
+func garbagePercent(live, roots uint64) int {
+	const most = heapRoom * 100 / (4 << 20)
 	if live >= heapRoom {
 		return leastGarbage
 	}
-	return max(leastGarbage, int((heapRoom-live)*100/live))
+	if live+roots == 0 {
+		return most
+	}
+	return min(most, max(leastGarbage, int((heapRoom-live)*100/(live+roots))))
 }

@@ -13,12 +13,14 @@ import (
 func TestGarbagePercent(t *testing.T) {
 	t.Parallel()
 	for _, live := range []uint64{0, 1 << 20, 5 << 20, heapRoom / 3, heapRoom / 2, heapRoom, 1 << 32} {
-		percent := garbagePercent(live)
-		if goal := live + live*uint64(percent)/100; percent < 50 || goal > max(heapRoom, live+live/2) {
-			t.Errorf("%d bytes in use: %d percent, up to %d bytes", live, percent, goal)
+		for _, roots := range []uint64{0, 1 << 20, 10 << 20} {
+			percent := garbagePercent(live, roots)
+			if goal := live + (live+roots)*uint64(percent)/100; percent < 50 || goal > max(heapRoom, live+(live+roots)/2) {
+				t.Errorf("%d bytes in use, %d of roots: %d percent, up to %d bytes", live, roots, percent, goal)
+			}
 		}
 	}
-	if p := garbagePercent(6 << 20); p < 400 {
+	if p := garbagePercent(6<<20, 2<<20); p < 400 {
 		t.Errorf("6 MB in use: %d percent", p)
 	}
 }
