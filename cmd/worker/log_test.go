@@ -19,7 +19,7 @@ func TestJSONLines(t *testing.T) {
 		{},
 		{"mchid": "1900000001", "kind": messages.KindRefund, "stream_seq": uint64(17), "delivery": uint64(1), "took": "3.1ms", "lane": "refund-1900000001"},
 		{"n": -3, "b": true, "f": 1.5, "nil": nil, "list": []string{"a", "b"}, "error": errors.New(`no "such" <thing> & more`)},
-		{"quote\"d": "a\nb\\c\td", "chinese": "退款", "html": "<b>&amp;", "not utf-8": "\xff\xfe", "del": "\x7f", "u2028": "\u2028"},
+		{"quote\"d": "a\nb\\c\td", "chinese": "退款", "html": "<b>&amp;", "lt": "a<b", "gt": "a>b", "amp": "a&b", "quote": `a"b`, "backslash": `a\\b`, "not utf-8": "\xff\xfe", "del": "\x7f", "u2028": "\u2028"},
 		{"time": "field", "msg": "field", "level": "field"},
 		{"unmarshallable": make(chan int)},
 		{"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "g": 7, "h": 8, "i": 9, "j": 10, "k": 11, "l": 12, "m": 13, "n": 14, "o": 15, "p": 16},
