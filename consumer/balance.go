@@ -12,10 +12,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Lanes are spread over the workers of a fleet. An idle lane is pinned to nobody, and its next command goes to whoever asked first:
+// Refund lanes are spread over the workers of a fleet. An idle lane is pinned to nobody, and its next command goes to whoever asked first:
 // those spread by themselves. Busy ones stay with who has them, also when another worker joins; so whoever serves more than its
 // share gives some up: it drains them, ends the pin, and does not ask for their commands for a while. The pin alone says who
 // serves a lane; if nobody takes it, it comes back.
+//
+// Complaint lanes stay where they are: 60 calls a minute are no load worth spreading, and whoever takes one over supposes that the quota
+// of the last minute was used, which delays what is waiting.
 //
 // Nobody keeps a list of workers: every worker asks every lane for commands, so that the server's count of open pulls tells how
 // many there are.
@@ -60,7 +63,7 @@ func (c *Consumer) surplus(ctx context.Context) ([]*lane, error) {
 	for info := range list.Info() {
 		l, pin := c.lane(info.Name), pinOf(info)
 		recent := info.Delivered.Last != nil && time.Since(*info.Delivered.Last) < c.clock.Wall(balanceRecent)
-		if l == nil || pin == "" && !recent { // recent: between two workers, or between two commands
+		if l == nil || l.family == familyComplaint || pin == "" && !recent { // recent: between two workers, or between two commands
 			continue
 		}
 		busy++

@@ -27,7 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	natstest.Crowd(32)
+	natstest.Crowd(16)
 	os.Exit(m.Run())
 }
 
