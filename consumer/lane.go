@@ -211,9 +211,12 @@ func (l *lane) findWork(ctx context.Context, info *jetstream.ConsumerInfo) {
 
 // doubt notes that any command there is now may have been delivered before, to us or to another.
 func (l *lane) doubt(ctx context.Context) {
-	var until time.Time // whoever had the lane may go on for
+	var until time.Time // how long whoever had the lane may go on
 	if l.pin != l.pull.pin {
-		until = l.clock.At(time.Now().Add(l.tenure()))
+		if time.Since(l.free) >= l.pinnedTTL { // else nobody had it: it takes that long to lose it unheard
+			until = l.clock.At(time.Now().Add(l.tenure()))
+		}
+		l.free = time.Time{}
 		// Another may have had the lane: what we remember of open commands may be out of date. Who remembers nothing asks.
 		l.pin = l.pull.pin
 		l.memory.clear()

@@ -54,6 +54,7 @@ type queue struct {
 	pull     *puller
 	inFlight int         // handlers
 	unshared bool        // nobody served the queue before our first pin: it tells nothing new
+	free     time.Time   // when we saw, at the start, that nobody had the queue nor anything of it in hand; zero since it was ours
 	giving   bool        // it is being given up: nothing more is asked for
 	rest     time.Time   // it has been: nothing is asked for before this
 	held     []*delivery // arrived beyond what was asked for (after a reconnect), kept alive until there is room
@@ -78,6 +79,7 @@ func (q *queue) config() jetstream.ConsumerConfig {
 // ensure makes the queue's consumer what it should be, or is content if it may not and it is. What follows from it may go on as
 // long as work lives.
 func (q *queue) ensure(ctx, work context.Context) error {
+	asked := time.Now()
 	change, err := Part{Kind: PartLane, Name: q.name, stream: jetstream.StreamConfig{Name: q.stream}, lane: q.config()}.Plan(ctx, q.js)
 	if err != nil {
 		return err
@@ -86,8 +88,10 @@ func (q *queue) ensure(ctx, work context.Context) error {
 	if info == nil {
 		info = &jetstream.ConsumerInfo{} // it is new: nobody was given anything
 	}
-	for _, group := range info.PriorityGroups {
-		q.unshared = q.unshared && group.PinnedClientID == ""
+	unpinned := pinOf(info) == ""
+	q.unshared = q.unshared && unpinned
+	if unpinned && info.NumAckPending == 0 && q.pull.number == 0 { // at the start: a server that was killed may have forgotten both
+		q.free = asked
 	}
 	if q.found != nil {
 		q.found(work, info)
