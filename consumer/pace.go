@@ -219,7 +219,7 @@ func (t *turn) come(idle func(<-chan struct{}) error) error {
 	}
 	for i, before := range t.after {
 		if !before.isOver() {
-			if err := idle(either(before.over, t.void)); err != nil {
+			if err := t.await(before.over, idle); err != nil {
 				return err
 			}
 			if !before.isOver() {
@@ -232,7 +232,7 @@ func (t *turn) come(idle func(<-chan struct{}) error) error {
 		due := make(chan struct{})
 		timer := time.AfterFunc(t.pace.clock.Wall(wait), func() { close(due) })
 		defer timer.Stop()
-		if err := idle(either(due, t.void)); err != nil {
+		if err := t.await(due, idle); err != nil {
 			return err
 		}
 	}
@@ -248,17 +248,19 @@ func (t *turn) come(idle func(<-chan struct{}) error) error {
 	}
 }
 
-// either is closed when one of them is.
-func either(a, b <-chan struct{}) <-chan struct{} {
-	c := make(chan struct{})
-	go func() { // ends with the first: a turn is over, due or void some time
+// await idles until the channel is closed, or the turn is void.
+func (t *turn) await(ready <-chan struct{}, idle func(<-chan struct{}) error) error {
+	woken, enough := make(chan struct{}), make(chan struct{})
+	defer close(enough)
+	go func() {
 		select {
-		case <-a:
-		case <-b:
+		case <-ready:
+		case <-t.void:
+		case <-enough:
 		}
-		close(c)
+		close(woken)
 	}()
-	return c
+	return idle(woken)
 }
 
 func (t *turn) isOver() bool {

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -141,6 +142,27 @@ func TestPaceRestartsWithCallsInLine(t *testing.T) {
 		}
 		if took := at[len(at)-1]; took > 3*time.Second {
 			t.Errorf("%d calls took %s", len(at), took)
+		}
+	})
+}
+
+// Who gives up while in line leaves nothing behind: a goroutine that is left would fail the test.
+func TestPaceIsLeftInLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fullPace(Rate{1, time.Minute}, Rate{})
+		enough := errors.New("enough")
+		giveUp := func(<-chan struct{}) error { return enough }
+		if _, err := p.turn(giveUp); !errors.Is(err, enough) { // before its time has come
+			t.Error(err)
+		}
+		time.Sleep(time.Hour)
+		first := p.next()
+		if _, err := p.turn(giveUp); !errors.Is(err, enough) { // before the one ahead is over
+			t.Error(err)
+		}
+		first.end()
+		if at := granted(p, 1); at[0] > time.Minute {
+			t.Errorf("the next one after %s", at[0])
 		}
 	})
 }
