@@ -116,7 +116,7 @@ func (p *pace) restart(known []time.Time, until time.Time) {
 		ends[len(ends)-i] = later(ends[len(ends)-i], known[len(known)-i])
 	}
 	p.all.fill(ends)
-	for _, t := range making { // they end when they end
+	for _, t := range making[max(0, len(making)-limit.N):] { // they end when they end
 		p.all.add(t)
 	}
 	p.last = until

@@ -185,6 +185,27 @@ func TestPaceRestartsBehindOpenCalls(t *testing.T) {
 	})
 }
 
+// A limit may be taken away, and come back, while calls are being made and in line.
+func TestPaceWithoutALimitAnyMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fullPace(Rate{2, time.Second}, Rate{})
+		time.Sleep(time.Minute)
+		open := p.next()
+		line := make(chan *turn)
+		for range 3 {
+			go func() { line <- p.next() }()
+		}
+		synctest.Wait()
+		p.adjust(Rate{}, Rate{})
+		for range 3 {
+			(<-line).end()
+		}
+		p.adjust(Rate{1, time.Second}, Rate{})
+		open.end()
+		granted(p, 2)
+	})
+}
+
 // A lane just taken over begins as if the one before had used its quota: together they stay within it at an even pace.
 func TestPaceStartsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
