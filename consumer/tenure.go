@@ -17,7 +17,7 @@ import (
 const maxTenure = time.Second
 
 // tenure is how long a worker goes by what it heard of whose the lane is. By the wall clock: the pin lives by that, too.
-func (s *shared) tenure() time.Duration { return min(maxTenure, s.pinnedTTL/8) }
+func (s *shared) tenure() time.Duration { return min(maxTenure, s.pinnedTTL/4) }
 
 // errTaken says that the lane is another worker's by now.
 var errTaken = errors.New("the lane is another worker's by now")
