@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -257,6 +258,9 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) *end {
 	stop := func(e end) *end { return &e }
 	state, err := l.readComplaint(ctx, o, e.firstAt.Add(-readBackSkew))
+	if errors.Is(err, errNoTurn) {
+		return stop(again("out of budget", 0, err))
+	}
 	if err != nil {
 		if a.ranOut(l.retry, l.clock.Now()) {
 			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))

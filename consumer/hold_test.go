@@ -1,8 +1,10 @@
 package consumer_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -131,4 +134,36 @@ func TestAHoldSurvivesARestartAndEndsByHand(t *testing.T) {
 	must(b.js.ResumeConsumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid))
 	b.end(messages.KindRefund, "R2")
 	b.awaitLane("refund-"+mchid, "")
+}
+
+// lateReader is what reads a complaint so late, once, that the lease of who asked is over.
+type lateReader struct {
+	consumer.Complaints
+	once sync.Once
+}
+
+func (r *lateReader) Complaint(ctx context.Context, complaintID string) (*wxpay.Complaint, error) {
+	r.once.Do(func() { <-ctx.Done() })
+	return r.Complaints.Complaint(context.WithoutCancel(ctx), complaintID)
+}
+
+// A call that was not made, since its turn did not come in time, says nothing of the merchant's setup: the lane is not held for it.
+func TestALaneIsNotHeldForATurnThatDidNotCome(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pauses := must(b.nc.SubscribeSync("$JS.API.CONSUMER.PAUSE.>"))
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.AnswerLost})
+	b.start(func(o *consumer.Options) {
+		o.Merchants[0].Complaints = &lateReader{Complaints: o.Merchants[0].Complaints}
+		o.Concurrency = 1 // no later delivery says that the lane is ours
+	})
+	b.publish(messages.KindReply, replyBody)
+	if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+		t.Errorf("ended %s: %+v", e.Status, e.Error)
+	}
+	b.settled()
+	check(t, b.nc.Flush())
+	if n, _, err := pauses.Pending(); err != nil || n > 0 {
+		t.Errorf("%d pauses of lanes, %v", n, err)
+	}
 }

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -333,8 +334,12 @@ func (t *turn) answered(ok bool) {
 	}
 }
 
+// errNoTurn says that a call was not made, since its turn did not come in time or the lane may not be ours any more. It says nothing
+// of WeChat Pay, nor of the merchant's setup.
+var errNoTurn = errors.New("no turn")
+
 // under waits for a turn under a quota, keeping the delivery alive, and makes sure that the lane is still ours. The turn must be
-// ended, unless there was an error.
+// ended, unless there was an error, which is an errNoTurn.
 func (l *lane) under(ctx context.Context, o *order, p *pace) (*turn, error) {
 	t, err := p.turn(func(ready <-chan struct{}) error {
 		l.paused.Add(1)
@@ -345,11 +350,11 @@ func (l *lane) under(ctx context.Context, o *order, p *pace) (*turn, error) {
 		return o.wait(ctx, ready)
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNoTurn, err)
 	}
 	if err := l.stillOurs(ctx); err != nil {
 		t.end()
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNoTurn, err)
 	}
 	return t, nil
 }
