@@ -95,7 +95,7 @@ func TestRejectionSendsItsOwnFieldsOnly(t *testing.T) {
 func TestRefusedReplyEndsTheDecisionAndAReplayGoesOn(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
 	b.start()
 	b.publish(messages.KindDecision, approveBody)
 	e := b.end(messages.KindDecision, "D1")
@@ -111,6 +111,7 @@ func TestRefusedReplyEndsTheDecisionAndAReplayGoesOn(t *testing.T) {
 		t.Errorf("%d decisions sent after the refused reply", n)
 	}
 
+	b.sim.ClearFaults()
 	b.publish(messages.KindDecision, string(letter.Command), messages.HeaderCommandID, letter.CommandID, messages.HeaderReplays, "1")
 	b.await("D1 succeeded", func(e event) bool { return e.Key == "D1" && e.Status == messages.StatusSucceeded })
 	b.end(messages.KindRefund, "R1")

@@ -154,7 +154,7 @@ func (b *bench) startVia(dialer nats.CustomDialer, options ...option) *worker {
 // ended its command meanwhile. The stream lets one record win.
 func TestTwoWorkersWithOneCommand(t *testing.T) {
 	t.Parallel()
-	refusal := wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"}
+	refusal := wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"}
 	cases := []struct {
 		name  string
 		kind  messages.Kind
@@ -265,7 +265,7 @@ func (b *bench) record(worker string, c messages.Command, o *messages.Outcome, h
 func TestADeadLetterGoesWhenTheCommandHasSucceeded(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
 	b.start(func(o *consumer.Options) { o.DeadLetters = beaten{o.DeadLetters, b} })
 	b.publish(messages.KindRefund, refundBody("R1"))
 	b.end(messages.KindRefund, "R1")

@@ -128,7 +128,7 @@ func TestRefundReadBackWithOtherAmountsIsConflict(t *testing.T) {
 func TestRejectedRefundIsADeadLetterAndCanBeCorrected(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR", Message: "参数错误 商品已售完"})
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR", Message: "参数错误 商品已售完"})
 	b.start()
 	body := refundBody("R1")
 	seq := b.publish(messages.KindRefund, body, "X-Mine", "kept", "Nats-Msg-Id", "m-1")
@@ -149,6 +149,7 @@ func TestRejectedRefundIsADeadLetterAndCanBeCorrected(t *testing.T) {
 	}
 	b.drainedCommands()
 
+	b.sim.ClearFaults()
 	b.publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":50,"total":100}}`)
 	b.await("R1 accepted", func(e event) bool { return e.Key == "R1" && e.Status == messages.StatusAccepted })
 	b.drainedCommands()
@@ -253,7 +254,11 @@ func TestEveryRefusalOfARefund(t *testing.T) {
 				if api == "v2" {
 					endpoint, options = wxpaytest.EndpointV2Refund, []option{b.v2}
 				}
-				b.sim.Fault(wxpaytest.Fault{Endpoint: endpoint, Answer: wxpaytest.AnswerRefusal, Status: r.status, Code: r.code})
+				times := 1
+				if r.ends {
+					times = -1
+				}
+				b.sim.Fault(wxpaytest.Fault{Endpoint: endpoint, Times: times, Answer: wxpaytest.AnswerRefusal, Status: r.status, Code: r.code})
 				b.start(options...)
 				b.publish(messages.KindRefund, refundBody("R1"))
 				e := b.end(messages.KindRefund, "R1")

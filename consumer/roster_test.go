@@ -48,7 +48,7 @@ func (w *watcher) End(ctx context.Context, d consumer.Delivery, r consumer.Resul
 func TestAnObserverIsToldEverything(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, ID: "R2", Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, ID: "R2", Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
 	saw := &watcher{}
 	w := b.start(func(o *consumer.Options) { o.Observer = saw })
 	b.publish(messages.KindRefund, refundBody("R1"), "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
