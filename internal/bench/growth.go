@@ -31,6 +31,9 @@ func (b *bench) growth(ctx context.Context) error {
 	return nil
 }
 
+// spreading is how long several workers need to share the busy lanes among them: they look every half minute.
+const spreading = 75 * time.Second
+
 func (b *bench) grown(ctx context.Context, merchants, workers int, answer time.Duration) (f figures, err error) {
 	s, end, err := b.install(ctx, true, answer)
 	if err != nil {
@@ -50,13 +53,17 @@ func (b *bench) grown(ctx context.Context, merchants, workers int, answer time.D
 		}
 		running = append(running, w)
 	}
-	count := (&row{api: apiV3}).most() * int((b.window+2*warmUp)/time.Second)
+	wait := warmUp
+	if workers > 1 {
+		wait = spreading
+	}
+	count := (&row{api: apiV3}).most() * int((b.window+warmUp+wait)/time.Second)
 	if err := b.publishPaused(ctx, s, load{URL: s.url, Story: storyPaid, Merchants: merchants, Count: count}); err != nil {
 		return nil, err
 	}
 	if err := b.answering(ctx); err != nil {
 		return nil, err
 	}
-	time.Sleep(warmUp)
+	time.Sleep(wait)
 	return b.look(ctx, b.window, running, s.process)
 }

@@ -64,6 +64,7 @@ var parts = []struct {
 	{"start", "from the start of the process to the first outcome", (*bench).start},
 	{"neighbours", "a healthy merchant beside one in trouble", (*bench).neighbours},
 	{"growth", "with merchants, and with worker processes", (*bench).growth},
+	{"steady", "at rates within the quotas, once each second brings as many queries as refunds", (*bench).steady},
 	{"long", "a minute and a half without a pause, followed to the end", (*bench).long},
 	{"memory", "1,000,000 waiting, 100,000 in back-off, as many followed, 300 merchants", (*bench).memory},
 }
@@ -88,7 +89,7 @@ func run() error {
 	flag.DurationVar(&b.window, "window", 4*time.Second, "how long each row is looked at")
 	flag.StringVar(&b.profiles, "profile", "", "folder for profiles of worker and NATS server, one for each throughput row (which then measures the profiler, too), and for its heaps of the part memory")
 	flag.StringVar(&b.tags, "tags", "", "what the worker is built with: openssl")
-	rows := flag.String("rows", "", "regular expression: only these rows of throughput and long")
+	rows := flag.String("rows", "", "regular expression: only these rows of throughput, steady and long")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./internal/bench [flags]\n\nParts:")
 		for _, p := range parts {

@@ -10,6 +10,7 @@ import (
 const (
 	healthyPerSecond = 50
 	troubled         = 10_000 // commands of the merchant beside it
+	windows          = 5      // of a row, for as many commands that a p99 is more than one of them
 )
 
 // neighbours measures what a healthy merchant's commands wait while the one beside it has 10,000 waiting, and is in trouble, with
@@ -50,13 +51,13 @@ func (b *bench) beside(ctx context.Context, story string) (f figures, err error)
 	if err := s.served(ctx, merchantID(0)); err != nil {
 		return nil, err
 	}
-	window := 2*b.window + warmUp
+	window := windows*b.window + warmUp
 	p, err := b.startPublishing(load{URL: s.url, Story: storyHealthy, Merchants: 1, Count: int(healthyPerSecond * (window + warmUp).Seconds()), PerSecond: healthyPerSecond})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.wait()) }()
-	t, err := b.watch(ctx, warmUp, 2*b.window)
+	t, err := b.watch(ctx, warmUp, windows*b.window)
 	if err != nil {
 		return nil, err
 	}

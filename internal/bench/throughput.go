@@ -26,14 +26,18 @@ const (
 )
 
 func (r row) String() string {
-	store := "unsynced"
-	if r.synced {
-		store = "synced"
-	}
+	store := storeName(r.synced)
 	if r.by == byBare {
 		store = "none"
 	}
 	return fmt.Sprintf("Throughput/api=%s/answer=%s/store=%s/by=%s", r.api, r.answer, store, r.by)
+}
+
+func storeName(synced bool) string {
+	if synced {
+		return "synced"
+	}
+	return "unsynced"
 }
 
 // most is how many commands a second the row may do at the very most: what has to be waiting.
@@ -153,31 +157,40 @@ func (b *bench) checkBacklog(ctx context.Context, s *store, r row) error {
 // look watches for a while and returns what was done, by whom, per command: by those that are measured, the answering side and the
 // NATS server.
 func (b *bench) look(ctx context.Context, window time.Duration, measured []*process, server *process) (figures, error) {
+	f, _, err := b.lookClosely(ctx, window, measured, server)
+	return f, err
+}
+
+// lookClosely returns what the answering side saw, too.
+func (b *bench) lookClosely(ctx context.Context, window time.Duration, measured []*process, server *process) (figures, taken, error) {
 	watched := map[string][]*process{"cpu-ns/cmd": measured, "answer-cpu-ns/cmd": {b.answers}, "nats-cpu-ns/cmd": {server}}
 	before, err := used(watched)
 	if err != nil {
-		return nil, err
+		return nil, taken{}, err
 	}
 	var from taken
 	if err := b.answers.ask("take", &from); err != nil {
-		return nil, err
+		return nil, taken{}, err
 	}
 	to, err := b.watch(ctx, 0, window)
 	if err != nil {
-		return nil, err
+		return nil, taken{}, err
 	}
 	after, err := used(watched)
 	if err != nil {
-		return nil, err
+		return nil, taken{}, err
 	}
 	if to.Creates == 0 {
-		return nil, errors.New("nothing was done")
+		return nil, taken{}, errors.New("nothing was done")
 	}
 	f := figures{"cmd/s": float64(to.Creates) / to.At.Sub(from.At).Seconds()}
 	for unit := range watched {
 		f[unit] = float64(after[unit]-before[unit]) / float64(to.Creates)
 	}
-	return f, nil
+	if to.Queries > 0 {
+		f["query/s"] = float64(to.Queries) / to.At.Sub(from.At).Seconds()
+	}
+	return f, to, nil
 }
 
 // used is the processor time that each group of processes has used so far.
