@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/rsa"
 	"errors"
 	"fmt"
@@ -181,12 +182,17 @@ func (b *bench) client(mchid string) *wxpay.Client { return b.clientWith(mchid, 
 
 // clientWith is a client that waits so long for an answer.
 func (b *bench) clientWith(mchid string, timeout time.Duration) *wxpay.Client {
+	return b.clientBy(mchid, b.creds[mchid].PrivateKey, timeout)
+}
+
+// clientBy is a client with another signer.
+func (b *bench) clientBy(mchid string, signer crypto.Signer, timeout time.Duration) *wxpay.Client {
 	creds := b.creds[mchid]
 	keys := must(wxpay.NewKeySet(creds.PublicKeyID, map[string]*rsa.PublicKey{creds.PublicKeyID: creds.PublicKey}))
 	transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: b.sim.CertPool(), ConnectTimeout: 3 * time.Second})
 	b.t.Cleanup(transport.CloseIdleConnections)
 	return must(wxpay.New(wxpay.Config{
-		MchID: mchid, SerialNo: creds.SerialNo, Signer: creds.PrivateKey, Keys: keys,
+		MchID: mchid, SerialNo: creds.SerialNo, Signer: signer, Keys: keys,
 		Hosts: []string{b.sim.URL(), b.sim.BackupURL()}, Transport: transport, Timeout: timeout, Now: b.clock.Now,
 	}))
 }

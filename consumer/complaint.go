@@ -202,18 +202,17 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	if stop := l.upload(ctx, o, a); stop != nil { // begun before, and it did not happen
 		return *stop
 	}
-	turn, err := l.under(ctx, o, l.writes)
+	turn, calling, err := l.under(ctx, o, l.writes, func() bool {
+		return o.mayWrite() && l.clock.Now().Before(e.outcome.At.Add(l.ackWait*3/4))
+	})
 	if err != nil {
 		return again("out of budget", 0, err)
 	}
 	defer turn.end()
-	if !o.mayWrite() || !l.clock.Now().Before(e.outcome.At.Add(l.ackWait*3/4)) {
-		return again("out of budget", 0, nil)
-	}
 	before := *a
 	a.wrote(l.clock.Now())
 	o.wrote = true
-	err = s.write(ctx)
+	err = s.write(calling)
 	turn.end()
 	a.last = l.clock.Now() // nobody knows when within the call it was carried out
 	// Crash here: it may have happened, and only `started` says so. The redelivery reads the complaint back.
@@ -225,6 +224,9 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 		return then(e, a)
 	case Unreached:
 		*a = before
+		if errors.Is(err, errNoTurn) {
+			return again("out of budget", 0, err)
+		}
 		a.repeats++
 		return l.waitOrHold(s.key, verdict, again(verdict.String(), l.retry.Delay(a.repeats), err))
 	case Hold:

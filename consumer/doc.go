@@ -31,10 +31,11 @@
 // # Lanes
 //
 // Each merchant has two lanes, refunds and complaints. A lane is one durable pull consumer, pinned: the server lets one worker
-// of the fleet serve it at a time and gives it to another when that one stops pulling. So a quota kept by the one who serves the
-// lane holds for the fleet. Since a server may give a lane away without the former one hearing of it, calls are made only within a
-// second after the lane was last known to be ours, and whoever takes one waits for as long. A lane whose trouble is its own (credentials, permission, balance, an outage) is held: its consumer
-// is paused on the server, its commands wait uncounted, and one at a time is let through until one succeeds.
+// of the fleet serve it at a time and gives it to another when that one stops pulling. So a quota kept by the one who serves
+// the lane holds for the fleet. Since a server may give a lane away without the former one hearing of it, calls are made only
+// within a second after the lane was last known to be ours, and whoever takes one waits for twice as long. A lane whose
+// trouble is its own (credentials, permission, balance, an outage) is held: its consumer is paused on the server, its commands
+// wait uncounted, and one at a time is let through until one succeeds.
 //
 // Commands about one complaint, or with one refund number, are carried out in the order of the stream, also while one of them is
 // in back-off. Who takes a lane over reads from the streams what is unfinished and what was refunded a moment ago before it

@@ -214,7 +214,7 @@ func (l *lane) doubt(ctx context.Context) {
 	var until time.Time // how long whoever had the lane may go on
 	if l.pin != l.pull.pin {
 		if time.Since(l.free) >= l.pinnedTTL { // else nobody had it: it takes that long to lose it unheard
-			until = l.clock.At(time.Now().Add(l.tenure()))
+			until = l.clock.At(time.Now().Add(2 * l.tenure()))
 		}
 		l.free = time.Time{}
 		// Another may have had the lane: what we remember of open commands may be out of date. Who remembers nothing asks.

@@ -3,10 +3,13 @@ package consumer_test
 import (
 	"bufio"
 	"context"
+	"crypto"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -329,6 +332,67 @@ func TestQuotaHoldsWhenALaneIsTakenFromALivingWorker(t *testing.T) {
 		return len(b.events) > perWindow+10
 	})
 	close(g.open)
+	for i := range 4 * perWindow {
+		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
+	}
+	check(t, first.stop())
+	b.settled()
+	if n := b.sim.PeakRate(mchid, []wxpaytest.Endpoint{wxpaytest.EndpointRefundCreate}, window); n > perWindow {
+		t.Errorf("%d calls in %s", n, window)
+	}
+}
+
+// gatedSigner makes no signatures while it is shut.
+type gatedSigner struct {
+	crypto.Signer
+	mu    sync.Mutex
+	shut  bool          // guarded by mu
+	asked chan struct{} // one value for each signature that it was asked for while it was shut
+	open  chan struct{}
+}
+
+func (s *gatedSigner) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	s.mu.Lock()
+	shut := s.shut
+	s.mu.Unlock()
+	if shut {
+		select {
+		case s.asked <- struct{}{}:
+		case <-s.open:
+		}
+		<-s.open
+	}
+	return s.Signer.Sign(random, digest, opts)
+}
+
+// The same while the first waits for signatures: what was signed too late is not sent.
+func TestQuotaHoldsWhenALaneIsTakenFromAWorkerThatSigns(t *testing.T) {
+	t.Parallel()
+	b := setupAt(t, consumer.FastClock(10), wxpaytest.Options{})
+	const perWindow, window = 50, 10 * time.Second // a second here
+	publish := func(from, to int) {
+		for i := from; i < to; i++ {
+			b.publish(messages.KindRefund, fmt.Sprintf(`{"out_refund_no":"R%[1]d","transaction_id":"TX%[1]d","amount":{"refund":1,"total":1}}`, i))
+		}
+	}
+	signer := &gatedSigner{Signer: b.creds[mchid].PrivateKey, asked: make(chan struct{}, perWindow), open: make(chan struct{})}
+	quota := func(o *consumer.Options) {
+		o.Concurrency, o.Merchants[0].Quota.Refunds = perWindow, consumer.Rate{N: perWindow, Per: window}
+	}
+	first := b.start(quota, func(o *consumer.Options) { o.Merchants[0].Refunds = b.clientBy(mchid, signer, 2*time.Second) })
+	publish(0, 1)
+	b.end(messages.KindRefund, "R0") // what comes now is provably new: it is not asked about first
+	signer.mu.Lock()
+	signer.shut = true
+	signer.mu.Unlock()
+	publish(1, 4*perWindow)
+	for range perWindow / 2 {
+		<-signer.asked
+	}
+	b.start(quota)
+	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
+	b.until("the other calls at full pace", func() bool { return len(b.events) > perWindow+10 })
+	close(signer.open)
 	for i := range 4 * perWindow {
 		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"wxpay-worker/wxpay"
 )
 
 // Rate is so many calls in a time, at most, in any such time; N 0 is no limit.
@@ -338,9 +340,10 @@ func (t *turn) answered(ok bool) {
 // of WeChat Pay, nor of the merchant's setup.
 var errNoTurn = errors.New("no turn")
 
-// under waits for a turn under a quota, keeping the delivery alive, and makes sure that the lane is still ours. The turn must be
-// ended, unless there was an error, which is an errNoTurn.
-func (l *lane) under(ctx context.Context, o *order, p *pace) (*turn, error) {
+// under waits for a turn under a quota, keeping the delivery alive. The turn must be ended, unless there was an error, which is an
+// errNoTurn. The call is to be made in the returned context: it fails with errNoTurn, and is not sent, if when it has been signed the
+// lane is not known to be ours any more, or may says no.
+func (l *lane) under(ctx context.Context, o *order, p *pace, may func() bool) (*turn, context.Context, error) {
 	t, err := p.turn(func(ready <-chan struct{}) error {
 		l.paused.Add(1)
 		defer func() {
@@ -350,11 +353,23 @@ func (l *lane) under(ctx context.Context, o *order, p *pace) (*turn, error) {
 		return o.wait(ctx, ready)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoTurn, err)
+		return nil, nil, fmt.Errorf("%w: %w", errNoTurn, err)
 	}
-	if err := l.stillOurs(ctx); err != nil {
+	still := func(ctx context.Context) error {
+		if !may() {
+			return fmt.Errorf("%w: too little is left of the lease", errNoTurn)
+		}
+		if err := l.stillOurs(ctx); err != nil {
+			return fmt.Errorf("%w: %w", errNoTurn, err)
+		}
+		return nil
+	}
+	if err := still(ctx); err != nil { // before a signature is made for nothing
 		t.end()
-		return nil, fmt.Errorf("%w: %w", errNoTurn, err)
+		return nil, nil, err
 	}
-	return t, nil
+	return t, wxpay.BeforeSending(ctx, still), nil
 }
+
+// always is for calls that change nothing at WeChat Pay that matters: they may be made as long as there is a lease.
+func always() bool { return true }

@@ -110,12 +110,15 @@ func (l *lane) mediaID(ctx context.Context, o *order, a *attempts, image []byte)
 	if id != "" {
 		return id, nil
 	}
-	turn, err := l.under(ctx, o, l.writes)
+	turn, calling, err := l.under(ctx, o, l.writes, always)
 	if err != nil {
 		return stop(again("out of budget", 0, err))
 	}
-	id, err = l.merchant().Complaints.UploadImage(ctx, "", image)
+	id, err = l.merchant().Complaints.UploadImage(calling, "", image)
 	turn.end()
+	if errors.Is(err, errNoTurn) {
+		return stop(again("out of budget", 0, err))
+	}
 	verdict := Classify(callRead, err) // like reading it leaves nothing behind that matters
 	paced(turn, verdict, err)
 	switch verdict {

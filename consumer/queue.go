@@ -209,7 +209,6 @@ func (q *queue) take(work context.Context, m *nats.Msg) taken {
 		return what
 	}
 	q.show(q.ready.Load())
-	q.owned.extend(time.Now(), q.tenure())
 	d, err := newDelivery(m, q.clock, q.ackWait)
 	if err != nil {
 		q.log.WithError(err).Error("delivery that cannot be read; it will come again")

@@ -29,12 +29,12 @@ type complaintState struct {
 // the writing call will be refused for it.
 func (l *lane) readComplaint(ctx context.Context, o *order, since time.Time) (*complaintState, error) {
 	complaintID := o.cmd.Complaint()
-	turn, err := l.under(ctx, o, l.reads)
+	turn, calling, err := l.under(ctx, o, l.reads, always)
 	if err != nil {
 		return nil, err
 	}
 	state := &complaintState{since: since}
-	detail, err := l.merchant().Complaints.Complaint(ctx, complaintID)
+	detail, err := l.merchant().Complaints.Complaint(calling, complaintID)
 	turn.end()
 	if Classify(callRead, err) == Rejected {
 		return state, nil
@@ -44,12 +44,12 @@ func (l *lane) readComplaint(ctx context.Context, o *order, since time.Time) (*c
 	}
 	state.processed = detail.ComplaintState == wxpay.ComplaintProcessed
 	state.history, err = wxpay.ReadHistory(func(limit, offset int) (*wxpay.NegotiationHistory, error) {
-		turn, err := l.under(ctx, o, l.reads)
+		turn, calling, err := l.under(ctx, o, l.reads, always)
 		if err != nil {
 			return nil, err
 		}
 		defer turn.end()
-		return l.merchant().Complaints.NegotiationHistory(ctx, complaintID, limit, offset)
+		return l.merchant().Complaints.NegotiationHistory(calling, complaintID, limit, offset)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read negotiation history back: %w", err)

@@ -55,12 +55,15 @@ func mayHaveHappened(f *messages.Failure) bool {
 // askRefund reads back whether the refund exists. It ends the delivery, unless it has shown that the refund can be asked for
 // without doing so twice.
 func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) (end, bool) {
-	turn, err := l.under(ctx, o, l.reads)
+	turn, calling, err := l.under(ctx, o, l.reads, always)
 	if err != nil {
 		return again("out of budget", 0, err), true
 	}
-	found, err := l.merchant().Refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
+	found, err := l.merchant().Refunds.QueryRefund(calling, cmd.OutRefundNo, cmd.SubMchID)
 	turn.end()
+	if errors.Is(err, errNoTurn) {
+		return again("out of budget", 0, err), true
+	}
 	switch {
 	case err == nil && !sameRefund(cmd, found):
 		return l.bury(ctx, o, conflictWith(cmd.OutRefundNo)), true
@@ -91,14 +94,11 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 
 // createRefund makes the one call that moves money.
 func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) end {
-	turn, err := l.under(ctx, o, l.writes)
+	turn, calling, err := l.under(ctx, o, l.writes, o.mayWrite)
 	if err != nil {
 		return again("out of budget", 0, err)
 	}
 	defer turn.end()
-	if !o.mayWrite() {
-		return again("out of budget", 0, nil)
-	}
 	numbers := orderNumbers(cmd.TransactionID, cmd.OutTradeNo)
 	if wait := l.orders.claim(numbers, cmd.OutRefundNo); wait > 0 {
 		return again("order refunded a moment ago", wait, nil)
@@ -106,7 +106,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	before := *a
 	a.wrote(l.clock.Now())
 	o.wrote = true
-	created, err := l.merchant().Refunds.CreateRefund(ctx, refundRequest(cmd))
+	created, err := l.merchant().Refunds.CreateRefund(calling, refundRequest(cmd))
 	turn.end()
 	a.last = l.clock.Now() // nobody knows when within the call it was carried out
 	// Crash here: the refund may exist, no outcome says so. The redelivery asks by the same out_refund_no.
@@ -126,6 +126,9 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		return l.record(ctx, o, e, refundOutcome(cmd, created, a.writes))
 	case Unreached:
 		*a = before
+		if errors.Is(err, errNoTurn) {
+			return again("out of budget", 0, err)
+		}
 		a.repeats++
 		return l.waitOrHold(cmd.Key(), verdict, again(verdict.String(), l.retry.Delay(a.repeats), err))
 	case Hold:

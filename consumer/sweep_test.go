@@ -21,7 +21,7 @@ func TestARefundIsFollowedAfterTheStoreWasFull(t *testing.T) {
 	conf := filepath.Join(t.TempDir(), "nats.conf")
 	check(t, os.WriteFile(conf, []byte("jetstream {max_file_store: 4MB}\n"), 0o600))
 	b := setupOn(t, natstest.StartFile(t, conf), consumer.FastClock(speed), wxpaytest.Options{})
-	b.start(func(o *consumer.Options) { o.Settlement.First = 20 * time.Minute }) // 6 s here: time to fill the store
+	b.start(func(o *consumer.Options) { o.Settlement.First = time.Hour }) // 18 s here: time to fill the store
 	b.publish(messages.KindRefund, refundBody("R1"))
 	b.becomes("R1", messages.StatusAccepted)
 	b.drainedCommands()
@@ -37,7 +37,7 @@ func TestARefundIsFollowedAfterTheStoreWasFull(t *testing.T) {
 	}
 	settlements := must(b.js.Stream(t.Context(), b.subjects.SettlementsStream()))
 	schedule := must(settlements.GetLastMsgForSubject(t.Context(), b.subjects.SettlementAt(mchid, "R1")))
-	time.Sleep(time.Until(schedule.Time.Add(b.clock.Wall(30 * time.Minute)))) // it is due, at the latest, after a fifth more than 20
+	time.Sleep(time.Until(schedule.Time.Add(b.clock.Wall(90 * time.Minute)))) // it is due, at the latest, after a fifth more than an hour
 	check(t, junk.Purge(t.Context()))
 	check(t, b.js.DeleteStream(t.Context(), "JUNK"))
 	b.becomes("R1", messages.StatusSucceeded)

@@ -11,12 +11,15 @@ import (
 
 // The pin says whose a lane is, but a worker hears of its loss late: a cluster that has lost the consumer's leader gives the lane to
 // whoever asks first. So that the two do not use the quota together, a worker makes calls under a quota only within a tenure after it
-// last knew that the lane was its own, and whoever takes a lane supposes that the other makes calls for as long.
+// last knew that the lane was its own, and whoever takes a lane supposes that the other's calls arrive for as long. It looks when a call has
+// been signed, since calls that stand in line for their signatures may do so for longer than that; and whoever takes a lane allows as
+// much again for the way to WeChat Pay.
 
 // maxTenure is as long as a handed over lane may stand still, and as short as a question to the server in each such time is cheap.
 const maxTenure = time.Second
 
-// tenure is how long a worker goes by what it heard of whose the lane is. By the wall clock: the pin lives by that, too.
+// tenure is how long a worker goes by what it heard of whose the lane is, in answer to a question. (A delivery says nothing: it may have
+// been on its way for long.) By the wall clock: the pin lives by that, too.
 func (s *shared) tenure() time.Duration { return min(maxTenure, s.pinnedTTL/4) }
 
 // errTaken says that the lane is another worker's by now.

@@ -106,8 +106,9 @@ func (e *Error) Unwrap() error { return e.Cause }
 // NoAnswerError says that no usable answer came.
 //
 // Sent=false is a promise: no byte of the request has left this machine, so nothing has happened; it is given only for
-// name resolution, connecting, the TLS handshake, a context that ended before writing, and a KeySource that is not ready. Sent=true is a doubt: it may
-// have happened, ask before repeating. errors.Is finds context.Canceled and context.DeadlineExceeded through it.
+// name resolution, connecting, the TLS handshake, a context that ended before writing, a KeySource that is not ready, and a no of
+// BeforeSending's function. Sent=true is a doubt: it may have happened, ask before repeating. errors.Is finds context.Canceled and
+// context.DeadlineExceeded through it.
 type NoAnswerError struct {
 	Op         string // method and endpoint
 	Host       string // the host that was tried last

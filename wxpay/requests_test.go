@@ -388,3 +388,41 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// signerWith tells when a signature has been made.
+type signerWith struct {
+	crypto.Signer
+	signed func()
+}
+
+func (s signerWith) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	defer s.signed()
+	return s.Signer.Sign(random, digest, opts)
+}
+
+// TestBeforeSending: whoever loses the right to a call while it is being signed can keep it from being sent, to any host.
+func TestBeforeSending(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("lost")
+	for _, at := range []int{1, 2} { // the host before which the right is lost
+		s := serve(t, always(signed(200, refundBody)))
+		var signatures, asked int
+		c := newTestClient(t, s, func(c *Config) {
+			c.Signer = signerWith{merchantKey(), func() { signatures++ }}
+			c.Hosts = []string{"https://127.0.0.1:1", testHost} // nobody listens at the first
+		})
+		ctx := BeforeSending(t.Context(), func(context.Context) error {
+			if asked++; signatures == 1 && asked == at {
+				return lost
+			}
+			return nil
+		})
+		_, err := c.CreateRefund(ctx, refundRequest())
+		if n, ok := errors.AsType[*NoAnswerError](err); !ok || n.Sent || !errors.Is(err, lost) {
+			t.Errorf("before host %d: %v", at, err)
+		}
+		if n := len(s.received()); n != 0 || asked != at {
+			t.Errorf("before host %d: asked %d times, %d requests", at, asked, n)
+		}
+	}
+}

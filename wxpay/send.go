@@ -96,6 +96,25 @@ func (a *answer) useless(e endpoint, why error) *NoAnswerError {
 	return &NoAnswerError{Op: e.op, Host: a.host, Sent: true, HTTPStatus: a.status, RequestID: a.requestID, Err: why}
 }
 
+// beforeSending is the context key of BeforeSending.
+type beforeSending struct{}
+
+// BeforeSending returns a context whose calls ask the function once they are signed, before they are sent to a host. An error of it means
+// that nothing was sent: the call fails with a *NoAnswerError that says so and wraps it. It is for whoever may lose the right to make a
+// call while it stands in line for its signature, which takes a processor for a millisecond. What may still take time after it is
+// connecting to the host, if no connection is open.
+func BeforeSending(ctx context.Context, may func(context.Context) error) context.Context {
+	return context.WithValue(ctx, beforeSending{}, may)
+}
+
+// maySend asks whoever makes the call.
+func maySend(ctx context.Context) error {
+	if may, asked := ctx.Value(beforeSending{}).(func(context.Context) error); asked {
+		return may(ctx)
+	}
+	return nil
+}
+
 // exchange sends the request until something of it may have left this machine, one host after the other; each at most
 // once, so twice in all for the usual two hosts.
 //
@@ -111,6 +130,9 @@ func (c *courier) exchange(ctx context.Context, e endpoint, uri string, header h
 				last = &NoAnswerError{Op: e.op, Host: host, Err: newTransportError(err, false)}
 			}
 			break
+		}
+		if err := maySend(ctx); err != nil {
+			return nil, &NoAnswerError{Op: e.op, Host: host, Err: err}
 		}
 		a, failed := c.attempt(ctx, host, e, uri, header, body)
 		if failed == nil {
