@@ -1,8 +1,11 @@
 package consumer
 
 import (
+	"errors"
 	"sync"
 	"time"
+
+	"wxpay-worker/wxpay"
 )
 
 // attempts is what this process remembers of the calls it made for one key. It is knowledge to go on, not a record: who
@@ -18,10 +21,25 @@ type attempts struct {
 	repeats int
 }
 
-// refusal is a proven refusal of a command.
+// refusal is a proven refusal of a command, as far as a dead letter tells of it: a hundred thousand may be kept.
 type refusal struct {
-	err    error
-	digest string // of the command: another with the same number is tried on its own
+	sequence                 uint64 // of the command: another with the same number is tried on its own
+	httpStatus               int
+	code, message, requestID string
+}
+
+// refusalOf is what is kept of the answer to a command; nil if it is not one.
+func refusalOf(sequence uint64, err error) *refusal {
+	var answer *wxpay.Error
+	if !errors.As(err, &answer) {
+		return nil
+	}
+	return &refusal{sequence, answer.HTTPStatus, answer.Code, answer.Message, answer.RequestID}
+}
+
+// cause is the refusal as an answer again.
+func (r *refusal) cause() error {
+	return &wxpay.Error{HTTPStatus: r.httpStatus, Code: r.code, Message: r.message, RequestID: r.requestID, Proven: true}
 }
 
 // wrote notes that a writing call is about to be made: the only one of this delivery for the key.

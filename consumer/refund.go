@@ -75,8 +75,8 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 		if young := absenceDelay - l.clock.Now().Sub(a.last); young > 0 {
 			return again("absent so far", young, nil), true
 		}
-		if r := a.refusal; r != nil && r.digest == cmd.Digest() {
-			return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: r.err, attempts: a}), true
+		if r := a.refusal; r != nil && r.sequence == o.sequence {
+			return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: r.cause(), attempts: a}), true
 		}
 		a.open = false
 		return end{}, false
@@ -144,7 +144,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	case Doubtful:
 		l.troubled(cmd.Key(), verdict, err)
 		if !l.wary() {
-			a.refusal = &refusal{err, cmd.Digest()}
+			a.refusal = refusalOf(o.sequence, err)
 		}
 		return again(verdict.String(), absenceDelay, err)
 	case Malformed:

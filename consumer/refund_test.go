@@ -165,12 +165,16 @@ func TestInvalidRequestIsNotBelievedBeforeAQuery(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: apply, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "INVALID_REQUEST"})
+			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: apply, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "INVALID_REQUEST", Message: "超额"})
 			b.start()
 			b.publish(messages.KindRefund, refundBody("R1"))
 			e := b.end(messages.KindRefund, "R1")
-			if apply && e.Status != messages.StatusAccepted || !apply && (e.Status != messages.StatusFailed || e.Error.Code != "INVALID_REQUEST") {
+			if apply && e.Status != messages.StatusAccepted || !apply && e.Status != messages.StatusFailed {
 				t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+			}
+			// By then the answer is a minute old.
+			if f := e.Error; !apply && (f.Reason != messages.ReasonRejected || f.Code != "INVALID_REQUEST" || f.Message != "超额" || f.HTTPStatus != 400 || f.RequestID == "") {
+				t.Errorf("failure: %+v", f)
 			}
 			b.settled()
 			create := b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)
@@ -183,6 +187,22 @@ func TestInvalidRequestIsNotBelievedBeforeAQuery(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What was refused is the command, not its number: another with that number, after a person has removed the first, is tried.
+func TestARefusalIsOfItsCommandOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: 1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "INVALID_REQUEST"})
+	b.start()
+	refused := b.publish(messages.KindRefund, refundBody("R1"))
+	b.until("R1 handed back", func() bool { return len(b.acks) == 1 })
+	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).DeleteMsg(t.Context(), refused))
+	b.publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":50,"total":100}}`)
+	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted || e.Refund.Amount.Refund != 50 {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.settled()
 }
 
 // Our own trouble empties no queue: the command waits and goes through when it is mended.
