@@ -68,7 +68,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 		family: f, mchid: m.MchID, stop: func() {},
 		memory: memory{by: map[string]*attempts{}},
 		turns:  turns{tail: map[string]chan struct{}{}},
-		line:   line{by: map[string][]place{}},
+		line:   newLine(),
 
 		suspicion: suspicion{worker: s.ledger.worker, answered: map[uint64]bool{}, deaths: map[uint64]int{}},
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -13,15 +14,25 @@ import (
 
 // line keeps the unfinished commands about one thing (a refund number, a complaint) in the order of the stream, also while one
 // of them is in back-off: a decision is not overtaken by a later reply to the same complaint.
+//
+// It keeps a hash for each thing, as spacing does for orders, since a hundred thousand commands may be in back-off: nearly always there is
+// one about a thing. Commands about two things of which the hashes are equal would be kept in order, too.
 type line struct {
-	mu sync.Mutex
-	by map[string][]place // by what they are about, oldest command first; guarded by mu
+	seed maphash.Seed
+
+	mu     sync.Mutex
+	oldest map[uint64]place   // command about a thing, by the thing's hash; guarded by mu
+	behind map[uint64][]place // those behind it, oldest first; nothing where there are none; guarded by mu
+}
+
+func newLine() line {
+	return line{seed: maphash.MakeSeed(), oldest: map[uint64]place{}, behind: map[uint64][]place{}}
 }
 
 // place is a command in line.
 type place struct {
 	sequence uint64
-	due      time.Time // when it is expected (again); zero while it is in our hands
+	due      int64 // when it is expected (again), Unix time in ns; 0 while it is in our hands
 }
 
 // lineWait is the most that a command waits before it looks again whether those before it are through.
@@ -31,42 +42,63 @@ const lineWait = time.Minute
 func (l *line) join(about string, sequence uint64, due time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	places := l.by[about]
-	i, known := slices.BinarySearchFunc(places, sequence, func(p place, s uint64) int { return cmp.Compare(p.sequence, s) })
-	if !known {
-		places = slices.Insert(places, i, place{})
+	p := place{sequence: sequence}
+	if !due.IsZero() {
+		p.due = due.UnixNano()
 	}
-	places[i] = place{sequence, due}
-	l.by[about] = places
+	thing := maphash.String(l.seed, about)
+	oldest, any := l.oldest[thing]
+	if !any || p.sequence <= oldest.sequence {
+		l.oldest[thing] = p
+		if !any || p.sequence == oldest.sequence {
+			return
+		}
+		p = oldest
+	}
+	places := l.behind[thing]
+	i, known := slices.BinarySearchFunc(places, p.sequence, func(p place, s uint64) int { return cmp.Compare(p.sequence, s) })
+	if !known {
+		places = slices.Insert(places, i, p)
+	}
+	places[i] = p
+	l.behind[thing] = places
 }
 
 // leave takes a command that has ended out of the line.
 func (l *line) leave(about string, sequence uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	places := slices.DeleteFunc(l.by[about], func(p place) bool { return p.sequence == sequence })
+	thing := maphash.String(l.seed, about)
+	places := l.behind[thing]
+	switch oldest := l.oldest[thing]; {
+	case oldest.sequence != sequence:
+		places = slices.DeleteFunc(places, func(p place) bool { return p.sequence == sequence })
+	case len(places) > 0:
+		l.oldest[thing], places = places[0], places[1:]
+	default:
+		delete(l.oldest, thing)
+	}
 	if len(places) == 0 {
-		delete(l.by, about)
+		delete(l.behind, thing)
 		return
 	}
-	l.by[about] = places
+	l.behind[thing] = places
 }
 
 // first returns the oldest unfinished command about the same thing.
 func (l *line) first(about string) (place, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if places := l.by[about]; len(places) > 0 {
-		return places[0], true
-	}
-	return place{}, false
+	p, any := l.oldest[maphash.String(l.seed, about)]
+	return p, any
 }
 
 // clear forgets everything.
 func (l *line) clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	clear(l.by)
+	clear(l.oldest)
+	clear(l.behind)
 }
 
 // behind reports whether an older command about the same thing is unfinished, and how long to wait before asking again.
@@ -80,7 +112,7 @@ func (l *lane) behind(ctx context.Context, o *order) (time.Duration, bool, error
 		_, err := stored.At(ctx, l.nc, l.stream, p.sequence)
 		switch {
 		case err == nil:
-			wait := p.due.Sub(l.clock.Now())
+			wait := time.Unix(0, p.due).Sub(l.clock.Now())
 			if wait <= 0 { // in our hands, or late
 				wait = lineWait / 4
 			}
