@@ -78,7 +78,7 @@ func (p *pace) used() (share, factor float64) {
 	}
 	since, n := p.clock.Now().Add(-p.all.limit.Per), 0
 	for _, t := range p.all.calls {
-		if t.pace != nil && t.due.After(since) { // ours, not what was supposed of others
+		if t != nil && t.due.After(since) { // ours, not what was supposed of others
 			n++
 		}
 	}
@@ -96,6 +96,9 @@ func (p *pace) restart(known []time.Time, until time.Time) {
 	var making []*turn
 	known = append(known, p.known...)
 	for _, t := range slices.Concat(p.all.calls[p.all.next:], p.all.calls[:p.all.next]) { // oldest first
+		if t == nil {
+			continue // supposed, or known
+		}
 		for t.pace != nil && !t.came && !t.isOver() { // in line, behind one that is older
 			close(t.void)
 			t = t.after[0]
@@ -132,27 +135,35 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// window is the last N calls, granted or made, as a ring.
+// window is the last N calls, granted or made, as a ring. Those that were not made here are kept as no more than the times when they ended:
+// a merchant that makes few calls has hundreds of them.
 type window struct {
 	limit Rate
-	calls []*turn
-	next  int // the oldest of them
+	calls []*turn     // nil: not made here
+	ends  []time.Time // of those, in their places
+	next  int         // the oldest of them
 }
 
 // fill makes the window one of calls that ended at those times, oldest first; nil: long ago.
 func (w *window) fill(ends []time.Time) {
-	w.calls, w.next = make([]*turn, w.limit.N), 0
-	for i := range w.calls {
-		w.calls[i] = &turn{over: closed}
-		if ends != nil {
-			w.calls[i].ended = ends[i]
+	w.calls, w.ends, w.next = make([]*turn, w.limit.N), ends, 0
+}
+
+// oldest is the call that the next one comes after.
+func (w *window) oldest() *turn {
+	t := w.calls[w.next]
+	if t == nil {
+		t = &turn{over: closed}
+		if w.ends != nil {
+			t.ended = w.ends[w.next]
 		}
 	}
+	return t
 }
 
 // add puts a call in the place of the oldest one and returns that.
 func (w *window) add(t *turn) (oldest *turn) {
-	oldest, w.calls[w.next] = w.calls[w.next], t
+	oldest, w.calls[w.next] = w.oldest(), t
 	w.next = (w.next + 1) % len(w.calls)
 	return oldest
 }
@@ -330,7 +341,7 @@ func (t *turn) answered(ok bool) {
 		t.failed = true
 		p.failing.add(t)
 		if !p.rejected { // else it is known, and calls in the window may be on their way
-			oldest := p.failing.calls[p.failing.next]
+			oldest := p.failing.oldest()
 			p.rejected = oldest.failed && t.ended.Sub(oldest.ended) < p.failing.limit.Per
 		}
 	}

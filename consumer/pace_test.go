@@ -216,6 +216,24 @@ func TestPaceStartsEmpty(t *testing.T) {
 	})
 }
 
+// What is told of a quota are the calls that were made here, not those that are supposed of others.
+func TestPaceTellsWhatIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fullPace(Rate{4, time.Second}, Rate{})
+		if share, _ := p.used(); share != 0 {
+			t.Errorf("used %g before the first call", share)
+		}
+		granted(p, 2)
+		if share, _ := p.used(); share != 0.5 {
+			t.Errorf("used %g after two of four", share)
+		}
+		time.Sleep(2 * time.Second)
+		if share, _ := p.used(); share != 0 {
+			t.Errorf("used %g when the second is over", share)
+		}
+	})
+}
+
 // A 429 halves the pace, once for all the calls that were on their way; it recovers by and by.
 func TestThrottledPaceHalvesAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
