@@ -209,7 +209,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 		return again("out of budget", 0, err)
 	}
 	defer turn.end()
-	before := *a
+	before, wrote := *a, o.wrote
 	a.wrote(l.clock.Now())
 	o.wrote = true
 	err = s.write(calling)
@@ -225,6 +225,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	case Unreached:
 		*a = before
 		if errors.Is(err, errNoTurn) {
+			o.wrote = wrote
 			return again("out of budget", 0, err)
 		}
 		a.repeats++

@@ -19,6 +19,7 @@ type delivery struct {
 	delivered uint64    // hand-overs so far, this one included; a single server may forget some at kill -9
 	stored    time.Time // when the server stored the command, by its clock
 	first     bool      // whether the queue's consumer had delivered nothing before
+	pin       string    // by which the queue was ours when it was delivered
 
 	clock   *Clock
 	ackWait time.Duration

@@ -23,6 +23,7 @@ type order struct {
 	observed  *Delivery         // what the observer was told; nil if it was not
 	followed  bool              // whether this is a look at an accepted refund, not a command
 	wrote     bool              // whether this delivery has made a writing call
+	untouched bool              // whether no earlier delivery has, for all we know
 	media     map[string]string // media_ids of the pictures that the command names as objects, by their references
 }
 
@@ -123,6 +124,12 @@ func (l *lane) carryOut(ctx context.Context, o *order) end {
 
 // finish tells the server what became of the delivery, and the log its whole story.
 func (l *lane) finish(ctx context.Context, o *order, e end) {
+	if !o.followed { // before it can come again
+		l.suspicion.note(o, e)
+		if e.again && !o.wrote && (o.delivered == 1 || o.untouched) {
+			l.untouched.note(o.delivery)
+		}
+	}
 	var err error
 	switch {
 	case e.again:
@@ -137,9 +144,6 @@ func (l *lane) finish(ctx context.Context, o *order, e end) {
 	}
 	if !e.again && o.about != "" {
 		l.line.leave(o.about, o.sequence)
-	}
-	if !o.followed {
-		l.suspicion.note(o, e)
 	}
 	r := l.result(o, e, errors.Join(e.err, err))
 	l.logEnd(o, e, r)

@@ -44,6 +44,7 @@ type lane struct {
 	notes  sync.Mutex // one change of the consumer's metadata at a time
 
 	suspicion suspicion
+	untouched untouched
 	// sure is the newest command that may have been delivered before without our knowing: a later one with delivery count 1
 	// is provably delivered for the first time. All bits set: nothing is sure.
 	sure   atomic.Uint64
@@ -71,6 +72,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 		line:   newLine(),
 
 		suspicion: suspicion{worker: s.ledger.worker, answered: map[uint64]bool{}, deaths: map[uint64]int{}},
+		untouched: untouched{by: map[uint64]uint64{}},
 	}
 	if f == familyComplaint {
 		l.filter = s.subjects.ComplaintCommands(m.MchID)
@@ -142,7 +144,7 @@ func (l *lane) order(d *delivery) func(context.Context) {
 	if l.suspicion.suspected(d) {
 		return func(work context.Context) { l.handleSuspect(work, d) }
 	}
-	o := &order{delivery: d, subject: d.msg.Subject, began: l.clock.Now()}
+	o := &order{delivery: d, subject: d.msg.Subject, began: l.clock.Now(), untouched: l.untouched.take(d)}
 	_, o.kind, _ = l.subjects.ParseCommand(d.msg.Subject) // one of the lane's: the stream takes no others
 	ready, done := l.join(o)
 	return func(work context.Context) { l.handle(work, o, ready, done) }

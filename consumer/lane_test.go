@@ -452,3 +452,40 @@ func TestReserveLooksAtWhatTheFirstDid(t *testing.T) {
 	b.end(messages.KindRefund, "R2")
 	b.settled()
 }
+
+// A lane that went to another worker and came back: what was delivered before makes no call any more, since what goes before it may have
+// come after it. It is handed back, and when nobody else has had it in between nothing is waited for.
+func TestADeliveryOfALaneThatCameBackMakesNoCall(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	signer := &gatedSigner{Signer: b.creds[mchid].PrivateKey, asked: make(chan struct{}, 1), open: make(chan struct{})}
+	b.start(func(o *consumer.Options) { o.Merchants[0].Refunds = b.clientBy(mchid, signer, 2*time.Second) })
+	b.publish(messages.KindRefund, refundBody("R0"))
+	b.end(messages.KindRefund, "R0") // what comes now is provably new
+	signer.mu.Lock()
+	signer.shut = true
+	signer.mu.Unlock()
+	sequence := b.publish(messages.KindRefund, refundBody("R1"))
+	<-signer.asked
+	acks := must(b.nc.SubscribeSync(fmt.Sprintf("$JS.ACK.%s.refund-%s.*.%d.>", b.subjects.CommandsStream(), mchid, sequence)))
+	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
+	b.publish(messages.KindRefund, refundBody("R2")) // whoever gets it has the lane
+	<-signer.asked
+	close(signer.open)
+	b.end(messages.KindRefund, "R1")
+	b.settled()
+	var ends []string
+	for {
+		m, err := acks.NextMsg(patience)
+		check(t, err)
+		if string(m.Data) != "+WPI" {
+			ends = append(ends, string(m.Data))
+		}
+		if string(m.Data) == "+ACK" {
+			break
+		}
+	}
+	if !slices.Equal(ends, []string{"-NAK", "+ACK"}) {
+		t.Errorf("the deliveries ended %q", ends)
+	}
+}

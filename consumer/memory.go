@@ -109,6 +109,39 @@ func (m *memory) clear() {
 	clear(m.by)
 }
 
+// untouched remembers which commands this process has handed back without having called: those whose turn did not come before the lane went
+// to another. If the very next delivery comes to us, too, nobody has had the command in between, and nothing has to be waited for.
+// (A single server that is killed may forget counts; so they are asked about all the same.)
+type untouched struct {
+	mu sync.Mutex
+	by map[uint64]uint64 // deliveries, by the command's sequence; guarded by mu
+}
+
+// maxUntouched is more than are in flight when a lane changes hands.
+const maxUntouched = 1024
+
+// note remembers that a delivery, and those before it, made no call.
+func (u *untouched) note(d *delivery) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.by) >= maxUntouched {
+		for other := range u.by { // any: it is waited for
+			delete(u.by, other)
+			break
+		}
+	}
+	u.by[d.sequence] = d.delivered
+}
+
+// take reports whether nobody has called for the command before this delivery, and forgets it.
+func (u *untouched) take(d *delivery) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delivered, known := u.by[d.sequence]
+	delete(u.by, d.sequence)
+	return known && d.delivered == delivered+1
+}
+
 // turns lets the deliveries of one key, or of one complaint, take their turn in the order in which they arrived.
 type turns struct {
 	mu   sync.Mutex

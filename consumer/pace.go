@@ -370,7 +370,7 @@ func (l *lane) under(ctx context.Context, o *order, p *pace, may func() bool) (*
 		if !may() {
 			return fmt.Errorf("%w: too little is left of the lease", errNoTurn)
 		}
-		if err := l.stillOurs(ctx); err != nil {
+		if err := l.stillOurs(ctx, o.delivery); err != nil {
 			return fmt.Errorf("%w: %w", errNoTurn, err)
 		}
 		return nil

@@ -209,11 +209,15 @@ func (q *queue) take(work context.Context, m *nats.Msg) taken {
 		return what
 	}
 	q.show(q.ready.Load())
+	if repinned {
+		q.owned.extend(time.Time{}, 0)
+	}
 	d, err := newDelivery(m, q.clock, q.ackWait)
 	if err != nil {
 		q.log.WithError(err).Error("delivery that cannot be read; it will come again")
 		return what
 	}
+	d.pin = q.pull.pin
 	// Nobody served the queue when we looked, but somebody may have had it and gone before it came to us.
 	if repinned && !(q.unshared && d.first) {
 		q.unsure(work)

@@ -25,10 +25,10 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 	if a == nil {
 		a = &attempts{}
 		switch failed := e.status() == messages.StatusFailed; {
-		case o.delivered > 1, failed && mayHaveHappened(e.outcome.Error):
+		case o.delivered > 1 && !o.untouched, failed && mayHaveHappened(e.outcome.Error):
 			// Somebody may have called a moment ago, and died since. Nothing is known of it: ask, and wait before repeating.
 			a.open, a.last = true, l.clock.Now()
-		case failed, l.forgotten(o):
+		case failed, o.delivered > 1, l.forgotten(o):
 			a.open = true // no attempt is known of: asking once is enough
 		}
 		l.memory.keep(key, a)
@@ -103,7 +103,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	if wait := l.orders.claim(numbers, cmd.OutRefundNo); wait > 0 {
 		return again("order refunded a moment ago", wait, nil)
 	}
-	before := *a
+	before, wrote := *a, o.wrote
 	a.wrote(l.clock.Now())
 	o.wrote = true
 	created, err := l.merchant().Refunds.CreateRefund(calling, refundRequest(cmd))
@@ -127,6 +127,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	case Unreached:
 		*a = before
 		if errors.Is(err, errNoTurn) {
+			o.wrote = wrote
 			return again("out of budget", 0, err)
 		}
 		a.repeats++

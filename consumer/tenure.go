@@ -50,9 +50,13 @@ func (o *owned) now() bool {
 	return time.Now().Before(o.until)
 }
 
-// stillOurs returns nil if the queue is ours, asking the server if that was heard too long ago. errTaken says that it is another's;
-// after any other error it is not known.
-func (q *queue) stillOurs(ctx context.Context) error {
+// stillOurs returns nil if the queue has been ours since the delivery, asking the server if that was heard too long ago. errTaken says that
+// it is another's, or was: what goes before the delivery may have gone to somebody else meanwhile, or have come to us again after it.
+// After any other error it is not known.
+func (q *queue) stillOurs(ctx context.Context, d *delivery) error {
+	if *q.pinned.Load() != d.pin {
+		return errTaken
+	}
 	if q.owned.now() {
 		return nil
 	}
@@ -65,7 +69,7 @@ func (q *queue) stillOurs(ctx context.Context) error {
 	if q.owned.now() { // somebody else has asked
 		return nil
 	}
-	return q.askWhose(ctx)
+	return q.askWhose(ctx, d.pin)
 }
 
 // whoseExpiry is how long the server may keep the question for want of something to say: when the queue is empty, or so much is in
@@ -75,12 +79,8 @@ const whoseExpiry = 10 * time.Millisecond
 // askWhose asks by a pull that can bring nothing, since no command is as small as one byte.
 //
 // Source: nats-server 2.15 server/consumer.go, processNextMsgRequest and nextWaiting.
-func (q *queue) askWhose(ctx context.Context) error {
+func (q *queue) askWhose(ctx context.Context, pin string) error {
 	fail := func(err error) error { return fmt.Errorf("ask whose lane %s is: %w", q.name, err) }
-	pin := *q.pinned.Load()
-	if pin == "" {
-		return errTaken
-	}
 	body, err := json.Marshal(pullRequest{Expires: whoseExpiry, Batch: 1, MaxBytes: 1, NoWait: true, Group: pinGroup, Pin: pin})
 	if err != nil {
 		return fail(err)

@@ -316,10 +316,20 @@ func (w *worker) replace(version string) error {
 			return errStillThere
 		}
 		if code := p.state.ExitCode(); code > 0 { // below 0: killed meanwhile
-			return fmt.Errorf("worker %s ended with exit code %d", w.name, code)
+			return fmt.Errorf("worker %s ended with exit code %d: %s", w.name, code, w.lastWords())
 		}
 	}
 	return w.start()
+}
+
+// lastWords is the end of the worker's log.
+func (w *worker) lastWords() string {
+	log, err := os.ReadFile(w.log())
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimRight(string(log), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-5):], "\n")
 }
 
 func (w *worker) remove() {
