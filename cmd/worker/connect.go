@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -136,10 +137,19 @@ func patiently(ctx context.Context, log logrus.FieldLogger, lasting func(error) 
 	}
 }
 
+// What a cluster answers besides 503 while some of its servers are missing, or a leader is.
+//
+// Source: nats-server 2.15 server/errors.json (JSClusterNoPeersErrF, JSClusterNotLeaderErr, JSStreamAssignmentErrF).
+const (
+	noSuitablePeers   jetstream.ErrorCode = 10005
+	notLeader         jetstream.ErrorCode = 10009
+	notAssignedStream jetstream.ErrorCode = 10048
+)
+
 // isLasting tells errors that only a person can mend from those of a NATS that is starting, or electing a leader.
 func isLasting(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.Code != http.StatusServiceUnavailable
+		return api.Code != http.StatusServiceUnavailable && !slices.Contains([]jetstream.ErrorCode{noSuitablePeers, notLeader, notAssignedStream}, api.ErrorCode)
 	}
 	return !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, nats.ErrNoResponders) &&
 		!errors.Is(err, nats.ErrDisconnected) && !errors.Is(err, nats.ErrConnectionReconnecting)
