@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +49,7 @@ type bench struct {
 	clock    *consumer.Clock
 	letters  *dlq.Queue
 	creds    map[string]*wxpaytest.Credentials
+	workers  []*worker // that were started
 
 	mu     sync.Mutex
 	events []event       // every outcome, in order; guarded by mu
@@ -129,6 +131,7 @@ func (b *bench) listen() {
 // worker is a running consumer.
 type worker struct {
 	nc       *nats.Conn
+	consumer *consumer.Consumer
 	cancel   context.CancelFunc
 	lostWire chan struct{} // of startThrough: one value when the wire was cut
 	ended    chan error
@@ -158,7 +161,8 @@ func (b *bench) start(options ...option) *worker {
 	}
 	c := must(consumer.New(o))
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{nc: nc, cancel: cancel, ended: make(chan error, 1)}
+	w := &worker{nc: nc, consumer: c, cancel: cancel, ended: make(chan error, 1)}
+	b.workers = append(b.workers, w)
 	go func() { w.ended <- c.Run(ctx) }()
 	b.t.Cleanup(func() { w.stop(); nc.Close() })
 	return w
@@ -240,9 +244,37 @@ func (b *bench) until(what string, enough func() bool) {
 		select {
 		case <-news:
 		case <-limit:
-			b.t.Fatalf("never seen: %s; events:\n%s", what, b.history())
+			b.t.Fatalf("never seen: %s; events:\n%slanes:\n%s", what, b.history(), b.standing())
 		}
 	}
+}
+
+// standing tells how the lanes stand, at the server and in the workers, and what the workers are doing: for who must find out why
+// something never came.
+func (b *bench) standing() string {
+	var s strings.Builder
+	for _, stream := range []string{b.subjects.CommandsStream(), b.subjects.SettlementsStream()} {
+		have, err := b.js.Stream(b.t.Context(), stream)
+		if err != nil {
+			fmt.Fprintf(&s, "  %s: %v\n", stream, err)
+			continue
+		}
+		list := have.ListConsumers(b.t.Context())
+		for info := range list.Info() {
+			fmt.Fprintf(&s, "  %s: delivered %+v, %d unacknowledged, %d redelivered, %d to come, %d pulls, paused %v, pins %+v, metadata %v\n", info.Name,
+				info.Delivered, info.NumAckPending, info.NumRedelivered, info.NumPending, info.NumWaiting, info.Paused, info.PriorityGroups, info.Config.Metadata)
+		}
+	}
+	for _, w := range b.workers {
+		fmt.Fprintf(&s, "  worker, NATS %s: %+v\n", w.nc.Status(), w.consumer.Status())
+	}
+	stacks := make([]byte, 8<<20)
+	for _, stack := range strings.Split(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		if strings.Contains(stack, "/consumer.(*lane)") || strings.Contains(stack, "/consumer.(*queue).run(") { // of all tests that run just now
+			s.WriteString(stack + "\n\n")
+		}
+	}
+	return s.String()
 }
 
 // end returns the key's first final event; for refunds, `accepted` too.
