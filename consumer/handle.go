@@ -126,7 +126,7 @@ func (l *lane) carryOut(ctx context.Context, o *order) end {
 func (l *lane) finish(ctx context.Context, o *order, e end) {
 	if !o.followed { // before it can come again
 		l.suspicion.note(o, e)
-		if e.again && !o.wrote && (o.delivered == 1 || o.untouched) {
+		if e.again && l.uncalled(o) {
 			l.untouched.note(o.delivery)
 		}
 	}

@@ -47,6 +47,16 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 	return l.createRefund(ctx, o, cmd, e, a)
 }
 
+// uncalled reports whether nobody has called for a refund yet, for all that is known when a delivery of it ends.
+func (l *lane) uncalled(o *order) bool {
+	cmd, ok := o.cmd.(*messages.RefundCommand)
+	if !ok || o.wrote || o.delivered > 1 && !o.untouched {
+		return false
+	}
+	a := l.memory.recall(memoryKey(messages.KindRefund, cmd.OutRefundNo))
+	return a == nil || !a.open || a.last.IsZero()
+}
+
 // mayHaveHappened reports whether a dead letter of that failure leaves it open if something was done.
 func mayHaveHappened(f *messages.Failure) bool {
 	return f == nil || f.Reason == messages.ReasonUnresolved || f.Reason == messages.ReasonPoison

@@ -44,10 +44,11 @@ func (o *owned) extend(from time.Time, tenure time.Duration) {
 	}
 }
 
-func (o *owned) now() bool {
+// left is for how long it still is.
+func (o *owned) left() time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return time.Now().Before(o.until)
+	return time.Until(o.until)
 }
 
 // stillOurs returns nil if the queue has been ours since the delivery, asking the server if that was heard too long ago. errTaken says that
@@ -57,7 +58,11 @@ func (q *queue) stillOurs(ctx context.Context, d *delivery) error {
 	if *q.pinned.Load() != d.pin {
 		return errTaken
 	}
-	if q.owned.now() {
+	left := q.owned.left()
+	if left > 0 {
+		if left < q.tenure()/2 {
+			q.askAhead(ctx, d.pin)
+		}
 		return nil
 	}
 	select {
@@ -66,15 +71,29 @@ func (q *queue) stillOurs(ctx context.Context, d *delivery) error {
 		return ctx.Err()
 	}
 	defer func() { <-q.owned.asking }()
-	if q.owned.now() { // somebody else has asked
+	if q.owned.left() > 0 { // somebody else has asked
 		return nil
 	}
 	return q.askWhose(ctx, d.pin)
 }
 
+// askAhead asks before it must be known, so that no call of a busy lane waits for the answer. What goes wrong is found out when it must.
+func (q *queue) askAhead(ctx context.Context, pin string) {
+	select {
+	case q.owned.asking <- struct{}{}:
+		go func() { // ends with the answer, or its time-out
+			defer func() { <-q.owned.asking }()
+			if err := q.askWhose(context.WithoutCancel(ctx), pin); err != nil {
+				q.log.WithError(err).Debug("not known whose the lane is")
+			}
+		}()
+	default: // somebody asks just now
+	}
+}
+
 // whoseExpiry is how long the server may keep the question for want of something to say: when the queue is empty, or so much is in
 // back-off that nothing more is given out.
-const whoseExpiry = 10 * time.Millisecond
+const whoseExpiry = time.Millisecond
 
 // askWhose asks by a pull that can bring nothing, since no command is as small as one byte.
 //

@@ -47,6 +47,10 @@
 //   - 64 refund calls in a second instead of 40, when a cluster lost the leader of a lane's consumer: the former holder went on with
 //     what it had in hand (consumer.TestQuotaHoldsWhenALaneIsTakenFromALivingWorker), and calls in line were counted as made
 //     (consumer.TestPaceRestartsWithCallsInLine).
+//   - The same, since a delivery that was long on its way was taken for a sign that the lane was still the worker's, and since calls that
+//     stood in line for signatures were not looked at again: the same test, and consumer.TestQuotaHoldsWhenALaneIsTakenFromAWorkerThatSigns.
+//   - A second command with a refund number that was carried out before the first (seed 1), when the lane went to another worker and
+//     came back between the two: consumer.TestADeliveryOfALaneThatCameBackMakesNoCall.
 //   - A lagging replica that did not show a worker its own record: consumer.TestAReplicaThatIsBehindIsNotBelieved.
 //   - Refunds that nobody followed any more, since a schedule that falls due while the store is full never fires (nats-server 2.15.2):
 //     consumer.TestARefundIsFollowedAfterTheStoreWasFull.
