@@ -49,8 +49,8 @@ func (r Request) String() string {
 // GoString is String, so that %#v keeps the signature to itself as well.
 func (r Request) GoString() string { return r.String() }
 
-// maxViolations bounds what Violations lists; the rest is only counted.
-const maxViolations = 1000
+// fewViolations are listed by Violations in any case, and as many as requests are kept; the rest is only counted.
+const fewViolations = 1000
 
 // history remembers requests, the newest keep of them, and violations.
 type history struct {
@@ -94,7 +94,7 @@ func (h *history) answered(r *Request, status int, code string) {
 func (h *history) violate(r *Request, rule string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.violations) >= maxViolations {
+	if len(h.violations) >= max(fewViolations, h.keep) {
 		h.unlisted++
 		return
 	}
