@@ -70,6 +70,9 @@ func (c *Consumer) surplus(ctx context.Context) ([]*lane, error) {
 		if pin == "" || *l.pinned.Load() != pin || l.yielding.Load() {
 			continue
 		}
+		if info.NumAckPending > 0 && l.flying.Load() == 0 {
+			continue // all of it waits: it is no load here, and whoever took it over would make it wait longer
+		}
 		mine = append(mine, l)
 		// One pull of each other worker waits, and one of ours if it is open just now.
 		workers = max(workers, info.NumWaiting)

@@ -3,6 +3,8 @@ package consumer_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"wxpay-worker/consumer"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
+	"wxpay-worker/wxpay/wxpaytest"
 )
 
 // census notes which worker made which merchant's last call.
@@ -49,6 +52,33 @@ func (c *census) as(worker string) option {
 				c.mu.Unlock()
 			}}
 		}
+	}
+}
+
+// A lane whose commands all wait for their next try stays where they are known: another worker would have to let them wait anew.
+func TestALaneThatOnlyWaitsIsNotGivenUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, id := range []string{"1900000002", "1900000003", "1900000004"} {
+		b.merchant(id)
+	}
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NO_AUTH"})
+	patient := func(o *consumer.Options) { o.Retry.Initial, o.Retry.Max = 24*time.Hour, 24*time.Hour } // 7 minutes here
+	b.start(patient)
+	for id := range b.creds {
+		b.publishFor(id, messages.KindRefund, refundBody("R1"))
+	}
+	b.until("all handed back", func() bool {
+		return len(slices.DeleteFunc(slices.Clone(b.acks), func(ack string) bool { return !strings.HasPrefix(ack, "-NAK") })) == len(b.creds)
+	})
+	unpins := must(b.nc.SubscribeSync("$JS.API.CONSUMER.UNPIN.>"))
+	looks := must(b.nc.SubscribeSync("$JS.API.CONSUMER.LIST.>"))
+	b.start(patient)
+	for range 10 { // two workers look, several times each
+		must(looks.NextMsg(patience))
+	}
+	if n, _, err := unpins.Pending(); err != nil || n > 0 {
+		t.Errorf("%d lanes given up, %v", n, err)
 	}
 }
 
