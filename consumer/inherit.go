@@ -31,29 +31,42 @@ type inheritance struct {
 // differ.
 const outcomesBack = 2 * absenceDelay
 
+// How often, and how long apart, a replica that seems to be behind is asked again. The server may count as unfinished what nobody can read
+// any more: the lane must not stand still for it.
+const (
+	behindTries = 50
+	behindPause = 100 * time.Millisecond
+)
+
 // inherit reads what the lane's former holder left, trying until ctx ends, and lets the lane's deliveries begin. reached
-// returns the last command that had been delivered to that holder.
-func (l *lane) inherit(ctx context.Context, to *inheritance, reached func(context.Context) (uint64, error)) {
-	for ctx.Err() == nil {
+// returns what had been delivered to that holder.
+func (l *lane) inherit(ctx context.Context, to *inheritance, reached func(context.Context) (*jetstream.ConsumerInfo, error)) {
+	for behind := 0; ctx.Err() == nil; {
 		wary, err := l.readLegacy(ctx, to.until, reached)
-		if err == nil {
+		pause := pullGrace
+		if errors.Is(err, errBehind) && behind < behindTries {
+			behind, pause = behind+1, behindPause
+		} else if err != nil {
+			l.log.WithError(err).Warn("what was begun before cannot be read; the lane waits for it")
+		}
+		if err == nil || errors.Is(err, errBehind) && behind == behindTries {
 			to.wary = wary
 			close(to.read)
 			return
 		}
-		l.log.WithError(err).Warn("what was begun before cannot be read; the lane waits for it")
 		select {
-		case <-time.After(pullGrace):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
 }
 
-func (l *lane) readLegacy(ctx context.Context, until time.Time, reached func(context.Context) (uint64, error)) (wary time.Time, err error) {
-	last, err := reached(ctx)
+func (l *lane) readLegacy(ctx context.Context, until time.Time, reached func(context.Context) (*jetstream.ConsumerInfo, error)) (wary time.Time, err error) {
+	info, err := reached(ctx)
 	if err != nil {
 		return wary, err
 	}
+	last, unfinished, complete := info.Delivered.Stream, 0, false
 	now := l.clock.Now()
 	var calls []time.Time // that the former holder may have made: the lane's quota is the fleet's
 	for m, err := range stored.From(ctx, l.nc, l.stream, l.filter, 1) {
@@ -64,9 +77,10 @@ func (l *lane) readLegacy(ctx context.Context, until time.Time, reached func(con
 			// A single server that was killed may have forgotten deliveries: even what looks untouched may have been begun.
 			wary = now.Add(absenceDelay)
 		}
-		if m.Sequence > last {
+		if complete = m.Sequence >= last; m.Sequence > last {
 			break
 		}
+		unfinished++
 		l.inheritCommand(m, now)
 		calls = append(calls, now)
 	}
@@ -84,6 +98,9 @@ func (l *lane) readLegacy(ctx context.Context, until time.Time, reached func(con
 		}
 	}
 	l.writes.restart(calls, until)
+	if !complete && unfinished < info.NumAckPending { // whoever answered does not have the last of them yet
+		return wary, errBehind
+	}
 	return wary, nil
 }
 
@@ -145,7 +162,7 @@ func (l *lane) about(cmd messages.Command) string {
 
 // takeOver has the lane's legacy read; a reading that is under way for an earlier holder is void. until is for how long that holder
 // may go on making calls.
-func (l *lane) takeOver(ctx context.Context, until time.Time, reached func(context.Context) (uint64, error)) {
+func (l *lane) takeOver(ctx context.Context, until time.Time, reached func(context.Context) (*jetstream.ConsumerInfo, error)) {
 	to := &inheritance{read: make(chan struct{}), until: until}
 	l.epoch.Lock()
 	l.legacy = to
@@ -173,14 +190,14 @@ func (l *lane) wary() bool {
 }
 
 // delivered reads up to where the lane's commands have been delivered to anybody, and what is noted on its consumer.
-func (l *lane) delivered(ctx context.Context) (uint64, error) {
+func (l *lane) delivered(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	have, err := l.js.Consumer(ctx, l.stream, l.name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return 0, nil
+		return &jetstream.ConsumerInfo{}, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read lane %s: %w", l.name, err)
+		return nil, fmt.Errorf("read lane %s: %w", l.name, err)
 	}
 	l.adopt(have.CachedInfo())
-	return have.CachedInfo().Delivered.Stream, nil
+	return have.CachedInfo(), nil
 }

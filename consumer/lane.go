@@ -207,7 +207,12 @@ func (l *lane) unfit(cmd messages.Command) *messages.MalformedError {
 func (l *lane) findWork(ctx context.Context, info *jetstream.ConsumerInfo) {
 	l.adopt(info)
 	if l.inherited() == nil {
-		l.takeOver(ctx, time.Time{}, func(context.Context) (uint64, error) { return info.Delivered.Stream, nil })
+		l.takeOver(ctx, time.Time{}, func(ctx context.Context) (have *jetstream.ConsumerInfo, err error) {
+			if have, info = info, nil; have == nil { // again
+				return l.delivered(ctx)
+			}
+			return have, nil
+		})
 	}
 }
 

@@ -37,8 +37,8 @@ type entry struct {
 	commandsSeq uint64            // of `failed`: the last command that was stored before it
 }
 
-// errBehind says that the replica that was asked does not have yet what we wrote: ask again.
-var errBehind = errors.New("the ledger was read from a replica that is behind")
+// errBehind says that the replica that was asked does not have yet what must be there: ask again.
+var errBehind = errors.New("a replica that is behind was read")
 
 // errStale says that somebody else recorded something of the key first: read again, decide again.
 var errStale = errors.New("the ledger has moved on")

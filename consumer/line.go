@@ -108,16 +108,19 @@ func (l *lane) behind(ctx context.Context, o *order) (time.Duration, bool, error
 		if !any || p.sequence >= o.sequence {
 			return 0, false, nil
 		}
-		// It may have gone without our seeing it: another worker was through with it, or a person removed it.
-		_, err := stored.At(ctx, l.nc, l.stream, p.sequence)
+		// It may have gone without our seeing it: another worker was through with it, or a person removed it. A replica that is behind
+		// does not have it yet, but then it does not have the command that we hold either.
+		next, err := stored.Next(ctx, l.nc, l.stream, l.filter, p.sequence)
 		switch {
-		case err == nil:
+		case err == nil && next.Sequence == p.sequence:
 			wait := time.Unix(0, p.due).Sub(l.clock.Now())
 			if wait <= 0 { // in our hands, or late
 				wait = lineWait / 4
 			}
 			return min(wait+l.retry.Initial, lineWait), true, nil
-		case !errors.Is(err, stored.ErrNotFound):
+		case err == nil && next.Sequence > o.sequence, errors.Is(err, stored.ErrNotFound):
+			return l.retry.Initial, true, errBehind
+		case err != nil:
 			return l.retry.Initial, true, err
 		}
 		l.line.leave(o.about, p.sequence)

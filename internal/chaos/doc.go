@@ -51,6 +51,12 @@
 //     stood in line for signatures were not looked at again: the same test, and consumer.TestQuotaHoldsWhenALaneIsTakenFromAWorkerThatSigns.
 //   - A second command with a refund number that was carried out before the first (seed 1), when the lane went to another worker and
 //     came back between the two: consumer.TestADeliveryOfALaneThatCameBackMakesNoCall.
+//   - A completion that was carried out before the reply to its complaint, in a cluster whose servers had been killed (seed
+//     1795292083536078621): replicas that are behind were believed about older commands, and about what a lane's former holder left
+//     unfinished (consumer.TestAnOlderCommandIsNotGoneAtAReplicaThatIsBehind, consumer.TestALegacyIsReadWhole).
+//   - A lane with nothing but refunds of unknown outcome in back-off that was given up again and again, each time with a minute to wait
+//     (seed 1795292083536762007): consumer.TestALaneThatOnlyWaitsIsNotGivenUp.
+//   - A lane held for ten minutes since a read-back's turn did not come: consumer.TestALaneIsNotHeldForATurnThatDidNotCome.
 //   - A lagging replica that did not show a worker its own record: consumer.TestAReplicaThatIsBehindIsNotBelieved.
 //   - Refunds that nobody followed any more, since a schedule that falls due while the store is full never fires (nats-server 2.15.2):
 //     consumer.TestARefundIsFollowedAfterTheStoreWasFull.
