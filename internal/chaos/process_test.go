@@ -63,7 +63,7 @@ func launch(log, program string, env []string, args ...string) (*process, error)
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
+	if err := startBound(cmd); err != nil {
 		return nil, err
 	}
 	p := &process{cmd: cmd, ended: make(chan struct{})}
