@@ -63,7 +63,7 @@ func (b *bench) beside(ctx context.Context, story string) (f figures, err error)
 	}
 	f = t.Stories[storyHealthy].figures()
 	if story != "" {
-		f["beside-cmd/s"] = float64(t.Stories[story].N) / (2 * b.window).Seconds()
+		f["beside-cmd/s"] = float64(t.Stories[story].N) / (windows * b.window).Seconds()
 	}
 	return f, nil
 }
