@@ -459,7 +459,10 @@ func TestADeliveryOfALaneThatCameBackMakesNoCall(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	signer := &gatedSigner{Signer: b.creds[mchid].PrivateKey, asked: make(chan struct{}, 1), open: make(chan struct{})}
-	b.start(func(o *consumer.Options) { o.Merchants[0].Refunds = b.clientBy(mchid, signer, 2*time.Second) })
+	b.start(func(o *consumer.Options) {
+		o.Merchants[0].Refunds = b.clientBy(mchid, signer, 2*time.Second)
+		o.Settlement.First = o.Settlement.Max // looks ask for signatures, too
+	})
 	b.publish(messages.KindRefund, refundBody("R0"))
 	b.end(messages.KindRefund, "R0") // what comes now is provably new
 	signer.mu.Lock()
