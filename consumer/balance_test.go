@@ -71,8 +71,11 @@ func TestALaneThatOnlyWaitsIsNotGivenUp(t *testing.T) {
 	b.until("all handed back", func() bool {
 		return len(slices.DeleteFunc(slices.Clone(b.acks), func(ack string) bool { return !strings.HasPrefix(ack, "-NAK") })) == len(b.creds)
 	})
-	unpins := must(b.nc.SubscribeSync("$JS.API.CONSUMER.UNPIN.>"))
 	looks := must(b.nc.SubscribeSync("$JS.API.CONSUMER.LIST.>"))
+	for range 5 { // by then it has noticed that nothing is in flight
+		must(looks.NextMsg(patience))
+	}
+	unpins := must(b.nc.SubscribeSync("$JS.API.CONSUMER.UNPIN.>"))
 	b.start(patient)
 	for range 10 { // two workers look, several times each
 		must(looks.NextMsg(patience))
