@@ -328,17 +328,22 @@ func TestQuotaHoldsWhenALaneIsTakenFromALivingWorker(t *testing.T) {
 	<-g.shut
 	b.start(quota)
 	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
-	b.until("the other calls at full pace", func() bool {
-		return len(b.events) > perWindow+10
-	})
-	close(g.open)
-	for i := range 4 * perWindow {
+	finishWithin(b, 4*perWindow, first, g.open, consumer.Rate{N: perWindow, Per: window})
+}
+
+// finishWithin lets the first worker go on once the other, which has taken the lane, calls at full pace. Every refund ends, and the two together
+// keep the quota.
+func finishWithin(b *bench, refunds int, first *worker, open chan struct{}, quota consumer.Rate) {
+	b.t.Helper()
+	b.until("the other calls at full pace", func() bool { return len(b.events) > quota.N+10 })
+	close(open)
+	for i := range refunds {
 		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
 	}
-	check(t, first.stop())
+	check(b.t, first.stop())
 	b.settled()
-	if n := b.sim.PeakRate(mchid, []wxpaytest.Endpoint{wxpaytest.EndpointRefundCreate}, window); n > perWindow {
-		t.Errorf("%d calls in %s", n, window)
+	if n := b.sim.PeakRate(mchid, []wxpaytest.Endpoint{wxpaytest.EndpointRefundCreate}, quota.Per); n > quota.N {
+		b.t.Errorf("%d calls in %s", n, quota.Per)
 	}
 }
 
@@ -391,16 +396,7 @@ func TestQuotaHoldsWhenALaneIsTakenFromAWorkerThatSigns(t *testing.T) {
 	}
 	b.start(quota)
 	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
-	b.until("the other calls at full pace", func() bool { return len(b.events) > perWindow+10 })
-	close(signer.open)
-	for i := range 4 * perWindow {
-		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
-	}
-	check(t, first.stop())
-	b.settled()
-	if n := b.sim.PeakRate(mchid, []wxpaytest.Endpoint{wxpaytest.EndpointRefundCreate}, window); n > perWindow {
-		t.Errorf("%d calls in %s", n, window)
-	}
+	finishWithin(b, 4*perWindow, first, signer.open, consumer.Rate{N: perWindow, Per: window})
 }
 
 // Two partial refunds of one order go out at least a minute apart, though they were sent together. (The judge calls anything

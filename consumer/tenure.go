@@ -71,7 +71,10 @@ func (q *queue) stillOurs(ctx context.Context, d *delivery) error {
 		return ctx.Err()
 	}
 	defer func() { <-q.owned.asking }()
-	if q.owned.left() > 0 { // somebody else has asked
+	switch { // somebody else has asked meanwhile, perhaps with a later pin
+	case *q.pinned.Load() != d.pin:
+		return errTaken
+	case q.owned.left() > 0:
 		return nil
 	}
 	return q.askWhose(ctx, d.pin)
