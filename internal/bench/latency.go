@@ -8,53 +8,70 @@ import (
 )
 
 // halfLoad is used where this run has not measured the full one.
-var halfLoad = map[string]float64{apiV3: 500, apiV2: 1200}
+var halfLoad = map[string]float64{apiV3: 450, apiV2: 800}
 
 // latency publishes at half of what the worker can do, steadily, to a synced store, and looks when each call arrives at the
-// answering side.
+// answering side; the naive consumer's at the same rate, too.
 func (b *bench) latency(ctx context.Context) error {
 	for range b.repeat {
 		for _, api := range []string{apiV3, apiV2} {
-			full := b.report.median(row{api: api, by: byWorker, synced: true}.String(), "cmd/s")
 			rate := halfLoad[api]
-			if full > 0 {
+			if full := b.report.median(row{api: api, by: byWorker, synced: true}.String(), "cmd/s"); full > 0 {
 				rate = full / 2
 			}
-			f, err := b.publishedToCalled(ctx, settings{api: api, merchants: 1, first: time.Hour}, rate)
-			if err != nil {
-				return err
-			}
-			if err := b.report.add(fmt.Sprintf("PublishToCall/api=%s/load=half/store=synced", api), f); err != nil {
-				return err
+			for _, by := range []string{byNaive, byWorker} {
+				name := fmt.Sprintf("PublishToCall/api=%s/load=half/store=synced/by=%s", api, by)
+				if !b.rows.MatchString(name) {
+					continue
+				}
+				f, err := b.publishedToCalled(ctx, api, by, rate)
+				if err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+				if err := b.report.add(name, f); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
 }
 
-func (b *bench) publishedToCalled(ctx context.Context, with settings, rate float64) (f figures, err error) {
+func (b *bench) publishedToCalled(ctx context.Context, api, by string, rate float64) (f figures, err error) {
 	s, end, err := b.install(ctx, true, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	w, err := b.startWorker(with.at(s, b))
+	var p *process
+	queue, stop := lane(merchantID(0)), (*process).stop
+	if by == byNaive {
+		queue, stop = naiveQueue, (*process).end
+		p, err = startSelf(b.dir, "naive", api, b.address, s.url)
+	} else {
+		p, err = b.startWorker(settings{api: api, merchants: 1, first: time.Hour}.at(s, b))
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, w.stop()) }()
-	if err := s.served(ctx, merchantID(0)); err != nil {
+	defer func() { err = errors.Join(err, stop(p)) }()
+	if err := s.served(ctx, queue); err != nil {
 		return nil, err
 	}
-	p, err := b.startPublishing(load{URL: s.url, Story: storyPaid, Merchants: 1, Count: int(rate * (2*b.window + warmUp).Seconds()), PerSecond: rate})
+	window := windows*b.window + warmUp
+	published, err := b.startPublishing(load{URL: s.url, Story: storyPaid, Merchants: 1, Count: int(rate * window.Seconds()), PerSecond: rate})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, p.wait()) }()
+	defer func() { err = errors.Join(err, published.wait()) }()
 	if err := b.answering(ctx); err != nil {
 		return nil, err
 	}
-	t, err := b.watch(ctx, warmUp, 2*b.window-warmUp)
+	var t taken
+	err = b.profiled(ctx, by+"-"+api, p.pprof, s.pprof, func() error {
+		t, err = b.watch(ctx, warmUp, window-2*warmUp)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

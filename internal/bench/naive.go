@@ -16,6 +16,9 @@ import (
 	"wxpay-worker/wxpay"
 )
 
+// naiveQueue is its durable consumer.
+const naiveQueue = "naive"
+
 // runNaive is what one writes in an afternoon: a consumer that calls package wxpay for each command, publishes one outcome,
 // awaits its confirmation, and acknowledges. It looks nothing up, follows nothing and loses its way at the first error.
 func runNaive(dir, api, address, url string) error {
@@ -39,7 +42,7 @@ func runNaive(dir, api, address, url string) error {
 	ctx, cancel := untilInputEnds()
 	defer cancel()
 	queue, err := js.CreateOrUpdateConsumer(ctx, subjects.CommandsStream(), jetstream.ConsumerConfig{
-		Durable: "naive", FilterSubject: subjects.Command(merchantID(0), messages.KindRefund), AckPolicy: jetstream.AckExplicitPolicy,
+		Durable: naiveQueue, FilterSubject: subjects.Command(merchantID(0), messages.KindRefund), AckPolicy: jetstream.AckExplicitPolicy,
 	})
 	if err != nil {
 		return err

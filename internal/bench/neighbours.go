@@ -48,7 +48,7 @@ func (b *bench) beside(ctx context.Context, story string) (f figures, err error)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.stop()) }()
-	if err := s.served(ctx, merchantID(0)); err != nil {
+	if err := s.served(ctx, lane(merchantID(0))); err != nil {
 		return nil, err
 	}
 	window := windows*b.window + warmUp

@@ -50,7 +50,7 @@ func (b *bench) steadyAt(ctx context.Context, api string, synced bool, rate floa
 	}
 	defer func() { err = errors.Join(err, w.stop()) }()
 	for i := range steadyMerchants {
-		if err := s.served(ctx, merchantID(i)); err != nil {
+		if err := s.served(ctx, lane(merchantID(i))); err != nil {
 			return nil, err
 		}
 	}

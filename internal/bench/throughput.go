@@ -294,17 +294,17 @@ func lane(mchid string) string { return "refund-" + mchid }
 func (s *store) paused(ctx context.Context, mchid string) error {
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
-	if err := s.served(ctx, mchid); err != nil {
+	if err := s.served(ctx, lane(mchid)); err != nil {
 		return err
 	}
 	_, err := s.js.PauseConsumer(ctx, subjects.CommandsStream(), lane(mchid), time.Now().Add(time.Hour))
 	return err
 }
 
-// served waits until a worker has pulled from the lane.
-func (s *store) served(ctx context.Context, mchid string) error {
+// served waits until somebody has pulled from a consumer of commands.
+func (s *store) served(ctx context.Context, consumer string) error {
 	for {
-		have, err := s.js.Consumer(ctx, subjects.CommandsStream(), lane(mchid))
+		have, err := s.js.Consumer(ctx, subjects.CommandsStream(), consumer)
 		if err == nil && have.CachedInfo().NumWaiting > 0 {
 			return nil
 		}
