@@ -17,6 +17,14 @@ type Rate struct {
 	Per time.Duration
 }
 
+// maxSpread is as long as some signatures take.
+const maxSpread = 8 * time.Millisecond
+
+// spread is how far apart calls are at least while half of the rate or more is used. A burst goes through as it is, but a queue would begin
+// second after second with one, and other merchants' commands would find the processors busy with its signatures. It is less than an
+// even pace, so that nothing of the rate is lost.
+func (r Rate) spread() time.Duration { return min(maxSpread, r.Per*3/time.Duration(4*r.N)) }
+
 // pace keeps calls within a rate: never more than N in any window of Per, however they bunch, as WeChat Pay sees them: a call
 // leaves Per after the Nth before it was answered, since nobody knows when within that call it arrived. A token bucket would
 // let twice as many through in one window.
@@ -171,10 +179,10 @@ func (w *window) add(t *turn) (oldest *turn) {
 // turn is a call's place under a pace. The zero value is under none.
 type turn struct {
 	pace   *pace
-	due    time.Time       // not before this
+	due    time.Time       // not before this; guarded by the pace's mu, as failed and came
 	after  []*turn         // nor before these are over, the first of them in the quota's window, and so long after
 	apart  []time.Duration // as this says; both are dropped when the turn has come
-	failed bool            // it is in the window of refused calls; guarded by the pace's mu, as what follows
+	failed bool            // it is in the window of refused calls
 	came   bool            // the call is being made
 
 	void  chan struct{} // closed when the pace has been restarted before the turn has come
@@ -210,6 +218,9 @@ func (p *pace) line() *turn {
 	p.recover(now)
 	t := &turn{pace: p, due: later(now, p.last), void: make(chan struct{}), over: make(chan struct{})}
 	t.wait(p.all.add(t), p.all.limit.Per)
+	if oldest := t.after[0]; !oldest.isOver() || now.Sub(oldest.ended) < 2*p.all.limit.Per {
+		t.due = later(t.due, p.last.Add(p.all.limit.spread()))
+	}
 	if p.factor < 1 {
 		t.due = later(t.due, p.last.Add(time.Duration(float64(p.all.limit.Per)/float64(p.all.limit.N)/p.factor)))
 	}
@@ -222,8 +233,12 @@ func (p *pace) line() *turn {
 	return t
 }
 
+// wait has the turn come so long after another is over.
 func (t *turn) wait(before *turn, apart time.Duration) {
 	t.after, t.apart = append(t.after, before), append(t.apart, apart)
+	if before.isOver() {
+		t.due = later(t.due, before.ended.Add(apart))
+	}
 }
 
 // come returns when the turn has come.
@@ -231,6 +246,7 @@ func (t *turn) come(idle func(<-chan struct{}) error) error {
 	if t.pace == nil {
 		return nil
 	}
+	due := t.due
 	for i, before := range t.after {
 		if !before.isOver() {
 			if err := t.await(before.over, idle); err != nil {
@@ -240,13 +256,13 @@ func (t *turn) come(idle func(<-chan struct{}) error) error {
 				return errVoid
 			}
 		}
-		t.due = later(t.due, before.ended.Add(t.apart[i]))
+		due = later(due, before.ended.Add(t.apart[i]))
 	}
-	if wait := t.due.Sub(t.pace.clock.Now()); wait > 0 {
-		due := make(chan struct{})
-		timer := time.AfterFunc(t.pace.clock.Wall(wait), func() { close(due) })
+	if wait := due.Sub(t.pace.clock.Now()); wait > 0 {
+		come := make(chan struct{})
+		timer := time.AfterFunc(t.pace.clock.Wall(wait), func() { close(come) })
 		defer timer.Stop()
-		if err := t.await(due, idle); err != nil {
+		if err := t.await(come, idle); err != nil {
 			return err
 		}
 	}
@@ -256,7 +272,7 @@ func (t *turn) come(idle func(<-chan struct{}) error) error {
 	case <-t.void:
 		return errVoid
 	default:
-		t.came = true
+		t.came, t.due = true, due
 		t.after, t.apart = nil, nil // or every call would keep all before it in memory
 		return nil
 	}

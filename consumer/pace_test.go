@@ -62,6 +62,31 @@ func TestPaceHoldsInEveryWindow(t *testing.T) {
 	}
 }
 
+// A burst goes through at once, but what waits for the quota does not come in one: a queue would take all processors at the beginning of
+// each second. What is used stays the same.
+func TestPaceSpreadsABusyQueue(t *testing.T) {
+	for name, r := range map[string]Rate{"refunds": {150, time.Second}, "queries": {300, time.Second}, "complaints": {60, time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := fullPace(r, Rate{})
+				time.Sleep(3 * r.Per)
+				at := granted(p, 5*r.N)
+				if burst := at[r.N-1]; burst > 0 {
+					t.Errorf("a burst took %s", burst)
+				}
+				for i := r.N + 1; i < len(at); i++ {
+					if gap := at[i] - at[i-1]; gap < min(r.Per/time.Duration(r.N)/2, 5*time.Millisecond) {
+						t.Fatalf("calls %d and %d are %s apart", i, i+1, gap)
+					}
+				}
+				if took := at[len(at)-1]; took > 5*r.Per {
+					t.Errorf("%d calls took %s", len(at), took)
+				}
+			})
+		})
+	}
+}
+
 // Calls that take long are counted as WeChat Pay may see them: one may arrive at any time until it is answered.
 func TestPaceCountsACallUntilItIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
