@@ -40,6 +40,7 @@ func TestACommandThatKillsIsPoison(t *testing.T) {
 		close(over)
 	}()
 	deaths := 0
+	var last *worker
 	for alive := true; alive; {
 		died := make(chan struct{})
 		var w *worker
@@ -47,6 +48,7 @@ func TestACommandThatKillsIsPoison(t *testing.T) {
 		w = b.start(func(o *consumer.Options) {
 			o.Merchants[0].Refunds = deadly{o.Merchants[0].Refunds, "DEADLY", func() { <-ready; w.kill(); close(died) }}
 		})
+		last = w
 		close(ready)
 		select {
 		case <-died:
@@ -68,6 +70,7 @@ func TestACommandThatKillsIsPoison(t *testing.T) {
 		}
 	}
 	b.settled()
+	check(t, last.stop()) // the mark is taken back after the outcome
 	lane := must(b.js.Consumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid))
 	if m := lane.CachedInfo().Config.Metadata; m["wxpay_alone"] != "" {
 		t.Errorf("still marked: %v", m)
