@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"time"
+	"unique"
 
 	"wxpay-worker/wxpay"
 )
@@ -21,11 +22,18 @@ type attempts struct {
 	repeats int
 }
 
-// refusal is a proven refusal of a command, as far as a dead letter tells of it: a hundred thousand may be kept.
+// refusal is a proven refusal of a command, as far as a dead letter tells of it: a hundred thousand may be kept, nearly all of which say
+// the same.
 type refusal struct {
-	sequence                 uint64 // of the command: another with the same number is tried on its own
-	httpStatus               int
-	code, message, requestID string
+	sequence  uint64 // of the command: another with the same number is tried on its own
+	says      unique.Handle[refused]
+	requestID string
+}
+
+// refused is what WeChat Pay says when it refuses.
+type refused struct {
+	httpStatus    int
+	code, message string
 }
 
 // refusalOf is what is kept of the answer to a command; nil if it is not one.
@@ -34,12 +42,13 @@ func refusalOf(sequence uint64, err error) *refusal {
 	if !errors.As(err, &answer) {
 		return nil
 	}
-	return &refusal{sequence, answer.HTTPStatus, answer.Code, answer.Message, answer.RequestID}
+	return &refusal{sequence, unique.Make(refused{answer.HTTPStatus, answer.Code, answer.Message}), answer.RequestID}
 }
 
 // cause is the refusal as an answer again.
 func (r *refusal) cause() error {
-	return &wxpay.Error{HTTPStatus: r.httpStatus, Code: r.code, Message: r.message, RequestID: r.requestID, Proven: true}
+	says := r.says.Value()
+	return &wxpay.Error{HTTPStatus: says.httpStatus, Code: says.code, Message: says.message, RequestID: r.requestID, Proven: true}
 }
 
 // wrote notes that a writing call is about to be made: the only one of this delivery for the key.

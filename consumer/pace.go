@@ -179,7 +179,7 @@ func (w *window) add(t *turn) (oldest *turn) {
 // turn is a call's place under a pace. The zero value is under none.
 type turn struct {
 	pace   *pace
-	due    time.Time       // not before this; guarded by the pace's mu, as failed and came
+	due    time.Time       // not before this; written under the pace's mu, as failed and came
 	after  []*turn         // nor before these are over, the first of them in the quota's window, and so long after
 	apart  []time.Duration // as this says; both are dropped when the turn has come
 	failed bool            // it is in the window of refused calls

@@ -24,7 +24,7 @@ func (b *bench) latency(ctx context.Context) error {
 				if !b.rows.MatchString(name) {
 					continue
 				}
-				f, err := b.publishedToCalled(ctx, api, by, rate)
+				f, err := b.publishedToCalled(ctx, name, api, by, rate)
 				if err != nil {
 					return fmt.Errorf("%s: %w", name, err)
 				}
@@ -37,7 +37,7 @@ func (b *bench) latency(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) publishedToCalled(ctx context.Context, api, by string, rate float64) (f figures, err error) {
+func (b *bench) publishedToCalled(ctx context.Context, name, api, by string, rate float64) (f figures, err error) {
 	s, end, err := b.install(ctx, true, 0)
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (b *bench) publishedToCalled(ctx context.Context, api, by string, rate floa
 		return nil, err
 	}
 	var t taken
-	err = b.profiled(ctx, by+"-"+api, p.pprof, s.pprof, func() error {
+	err = b.profiled(ctx, name, p.pprof, s.pprof, func() error {
 		t, err = b.watch(ctx, warmUp, window-2*warmUp)
 		return err
 	})

@@ -87,7 +87,7 @@ func run() error {
 	b := &bench{}
 	flag.IntVar(&b.repeat, "repeat", 3, "how often each row is measured")
 	flag.DurationVar(&b.window, "window", 4*time.Second, "how long each row is looked at")
-	flag.StringVar(&b.profiles, "profile", "", "folder for profiles of worker and NATS server, one for each throughput row (which then measures the profiler, too), and for its heaps of the part memory")
+	flag.StringVar(&b.profiles, "profile", "", "folder for profiles of worker and NATS server, one for each row of throughput and latency (which then measures the profiler, too), and for its heaps of the part memory")
 	flag.StringVar(&b.tags, "tags", "", "what the worker is built with: openssl")
 	rows := flag.String("rows", "", "regular expression: only these rows of throughput, latency, neighbours, steady and long")
 	flag.Usage = func() {
