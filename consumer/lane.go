@@ -78,6 +78,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 		l.filter = s.subjects.ComplaintCommands(m.MchID)
 	}
 	l.writes, l.reads, l.looks = newPace(s.clock), newPace(s.clock), newPace(s.clock)
+	l.writes.spreads = true // what waits for it waits in the lane; looks wait in a queue that all merchants share
 	l.use(m)
 	l.orders = newSpacing(s.clock)
 	l.limit = l.room

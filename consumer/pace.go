@@ -20,7 +20,7 @@ type Rate struct {
 // maxSpread is as long as some signatures take.
 const maxSpread = 8 * time.Millisecond
 
-// spread is how far apart calls are at least while half of the rate or more is used. A burst goes through as it is, but a queue would begin
+// spread is how far apart calls of a pace that spreads are at least while half of the rate or more is used. A burst goes through as it is, but a queue would begin
 // second after second with one, and other merchants' commands would find the processors busy with its signatures. It is less than an
 // even pace, so that nothing of the rate is lost.
 func (r Rate) spread() time.Duration { return min(maxSpread, r.Per*3/time.Duration(4*r.N)) }
@@ -32,7 +32,8 @@ func (r Rate) spread() time.Duration { return min(maxSpread, r.Per*3/time.Durati
 // It belongs to whoever holds the lane: the pin makes it hold for the fleet. It starts as if N calls had just been made at an
 // even pace, which is what may be true of the worker that had the lane before.
 type pace struct {
-	clock *Clock
+	clock   *Clock
+	spreads bool // calls are spread while it is busy
 
 	mu    sync.Mutex
 	all   window      // guarded by mu, as all below
@@ -218,7 +219,7 @@ func (p *pace) line() *turn {
 	p.recover(now)
 	t := &turn{pace: p, due: later(now, p.last), void: make(chan struct{}), over: make(chan struct{})}
 	t.wait(p.all.add(t), p.all.limit.Per)
-	if oldest := t.after[0]; !oldest.isOver() || now.Sub(oldest.ended) < 2*p.all.limit.Per {
+	if oldest := t.after[0]; p.spreads && (!oldest.isOver() || now.Sub(oldest.ended) < 2*p.all.limit.Per) {
 		t.due = later(t.due, p.last.Add(p.all.limit.spread()))
 	}
 	if p.factor < 1 {

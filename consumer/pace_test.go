@@ -10,6 +10,7 @@ import (
 
 func fullPace(limit, failing Rate) *pace {
 	p := newPace(nil)
+	p.spreads = true
 	p.adjust(limit, failing)
 	return p
 }

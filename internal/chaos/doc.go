@@ -28,7 +28,7 @@
 // twice within a minute since a single NATS server that was killed has forgotten a delivery. Latencies of the merchants that a
 // phase holds or drowns are shown beside those of the others.
 //
-//	make chaos CHAOS=10m                     half of it on one NATS node, half on three
+//	make chaos CHAOS=10m                     half of it on one NATS node, half on three; whole rounds, and what it takes to end
 //	make chaos CHAOS=10m CHAOS_SEED=…        the same load and the same hardships once more
 //	CHAOS_WITHOUT='NATS store full' make chaos    and leave some hardships out
 //	CHAOS_RACE=1 make chaos                  workers with the race detector
