@@ -557,10 +557,11 @@ func TestV2CertificateRefused(t *testing.T) {
 			c.MaxVersion, c.ClientAuth, c.ClientCAs = version, tls.RequireAndVerifyClientCert, others
 		}, always(v2Accepted.answer()))
 		_, err := newTestV2Client(t, s).CreateRefund(t.Context(), seedRefund())
-		if n, ok := errors.AsType[*NoAnswerError](err); !ok || n.Sent != (version == tls.VersionTLS13) || len(s.received()) != 0 {
+		if n, ok := errors.AsType[*NoAnswerError](err); !ok || n.Sent && version == tls.VersionTLS12 || len(s.received()) != 0 {
 			t.Errorf("TLS %x: %#v", version, err)
 		} else if errno := syscall.Errno(0); n.Sent && !errors.As(err, &errno) && !strings.Contains(err.Error(), "TLS refused: tls: unknown certificate authority") {
 			t.Error(err) // by an errno if the connection was closed while the request was still being written
+			// (by version 1.3 the handshake is over for us before we are refused: if we hear of it before we write, nothing was sent.)
 		}
 	}
 }
