@@ -1,13 +1,10 @@
 package messages
 
 import (
-	"bytes"
-	"encoding/json"
 	"reflect"
 	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf16"
 )
 
 // decoder decodes one JSON object into a struct, guided by the struct's json tags, and refuses what encoding/json lets pass: names
@@ -16,30 +13,12 @@ import (
 //
 // Errors are built from the inside out: a method names a place relative to the value it decodes ("" is the value itself), and its
 // caller puts the field's name before it. So a path costs nothing until there is an error.
-type decoder struct {
-	tokens *json.Decoder
-	data   []byte
-}
+type decoder struct{ tokens }
 
 // decodeStrict decodes data, which must be valid JSON in valid UTF-8, into the struct that target points to.
 func decodeStrict(data []byte, target any) *MalformedError {
-	d := decoder{tokens: json.NewDecoder(bytes.NewReader(data)), data: data}
-	d.tokens.UseNumber()
+	d := decoder{tokens{data: data}}
 	return d.value(reflect.ValueOf(target).Elem())
-}
-
-// next returns the next token, and whether its text holds half of a surrogate pair, which encoding/json replaces silently: what
-// was sent would not be what was meant.
-func (d *decoder) next() (token json.Token, broken bool) {
-	from := d.tokens.InputOffset()
-	token, err := d.tokens.Token()
-	if err != nil { // impossible: the syntax has been checked
-		return nil, true
-	}
-	if _, isText := token.(string); isText {
-		broken = hasLoneSurrogate(d.data[from:d.tokens.InputOffset()])
-	}
-	return token, broken
 }
 
 // value decodes the next value into v, whose kind is one of those that fieldsOf accepts.
@@ -48,43 +27,41 @@ func (d *decoder) value(v reflect.Value) *MalformedError {
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
 	}
-	token, broken := d.next()
-	if broken {
+	token := d.next()
+	if token.broken() {
 		return expected("complete surrogate pairs")
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		if token != json.Delim('{') {
+		if token.kind != '{' {
 			return expected("an object")
 		}
 		return d.object(v)
 	case reflect.Map:
-		if token != json.Delim('{') {
+		if token.kind != '{' {
 			return expected("an object with strings as values")
 		}
 		return d.texts(v)
 	case reflect.Slice:
-		if token != json.Delim('[') {
+		if token.kind != '[' {
 			return expected("a list of strings")
 		}
 		return d.list(v)
 	case reflect.Int64:
-		n, ok := token.(json.Number)
-		if !ok {
+		if token.kind != tokenNumber {
 			return expected("an integer")
 		}
 		// ParseInt takes no fraction and no exponent. JSON's grammar has already refused a plus sign and leading zeros.
-		i, err := strconv.ParseInt(string(n), 10, 64)
+		i, err := strconv.ParseInt(string(token.text), 10, 64)
 		if err != nil {
 			return expected("an integer of 64 bits, without fraction or exponent")
 		}
 		v.SetInt(i)
 	case reflect.String:
-		s, ok := token.(string)
-		if !ok {
+		if token.kind != tokenText {
 			return expected("a string")
 		}
-		v.SetString(s)
+		v.SetString(token.string())
 	}
 	return nil
 }
@@ -93,12 +70,12 @@ func (d *decoder) value(v reflect.Value) *MalformedError {
 func (d *decoder) object(v reflect.Value) *MalformedError {
 	fields := structs[v.Type()]
 	var seen uint64 // by position in fields; fieldsOf allows no more than 64
-	for d.tokens.More() {
-		token, broken := d.next()
-		name, _ := token.(string)
+	for d.more() {
+		token := d.next()
+		name := token.string()
 		f, known := fields[name]
 		switch {
-		case broken || !known:
+		case token.broken() || !known:
 			return unknown(name, fields)
 		case seen&(1<<f.bit) != 0:
 			return &MalformedError{Field: name, Expected: "it only once"}
@@ -115,21 +92,19 @@ func (d *decoder) object(v reflect.Value) *MalformedError {
 // texts decodes the rest of an object into a map of strings. Its keys are the user's, so errors do not name them.
 func (d *decoder) texts(v reflect.Value) *MalformedError {
 	m := make(map[string]string)
-	for d.tokens.More() {
-		key, brokenKey := d.next()
-		value, brokenValue := d.next()
-		k, _ := key.(string)
-		s, isText := value.(string)
+	for d.more() {
+		key, value := d.next(), d.next()
+		k := key.string()
 		_, twice := m[k]
 		switch {
-		case brokenKey || brokenValue:
+		case key.broken() || value.broken():
 			return expected("complete surrogate pairs")
-		case !isText:
+		case value.kind != tokenText:
 			return expected("an object with strings as values")
 		case twice:
 			return expected("each key only once")
 		}
-		m[k] = s
+		m[k] = value.string()
 	}
 	d.next() // the closing brace
 	if len(m) > 0 {
@@ -141,16 +116,15 @@ func (d *decoder) texts(v reflect.Value) *MalformedError {
 // list decodes the rest of a list of strings. An empty list stays nil: an absent one.
 func (d *decoder) list(v reflect.Value) *MalformedError {
 	var list []string
-	for d.tokens.More() {
-		token, broken := d.next()
-		s, isText := token.(string)
+	for d.more() {
+		token := d.next()
 		switch {
-		case broken:
+		case token.broken():
 			return expected("complete surrogate pairs").in(len(list))
-		case !isText:
+		case token.kind != tokenText:
 			return expected("a string").in(len(list))
 		}
-		list = append(list, s)
+		list = append(list, token.string())
 	}
 	d.next() // the closing bracket
 	v.Set(reflect.ValueOf(list))
@@ -196,36 +170,6 @@ func unknown(name string, fields map[string]field) *MalformedError {
 		name = `""`
 	}
 	return &MalformedError{Field: name, Expected: what}
-}
-
-// hasLoneSurrogate reports whether the JSON text of a string holds a \u escape of half a surrogate pair.
-func hasLoneSurrogate(text []byte) bool {
-	for {
-		i := bytes.IndexByte(text, '\\')
-		if i < 0 {
-			return false
-		}
-		text = text[i:]
-		if text[1] != 'u' {
-			text = text[2:]
-			continue
-		}
-		r := unescape(text)
-		text = text[6:]
-		if !utf16.IsSurrogate(r) {
-			continue
-		}
-		if len(text) < 6 || text[0] != '\\' || text[1] != 'u' || utf16.DecodeRune(r, unescape(text)) == unicode.ReplacementChar {
-			return true
-		}
-		text = text[6:]
-	}
-}
-
-// unescape reads the \uXXXX with which text begins.
-func unescape(text []byte) rune {
-	n, _ := strconv.ParseUint(string(text[2:6]), 16, 16) // digits: the syntax has been checked
-	return rune(n)
 }
 
 // field is where a decoded field goes.
