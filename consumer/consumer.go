@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 	"github.com/sirupsen/logrus"
 
 	"wxpay-worker/dlq"
@@ -107,7 +106,7 @@ func New(o Options) (*Consumer, error) {
 	}
 	c := &Consumer{drain: o.Drain, lanes: map[string]*lane{}, shared: &shared{
 		nc: o.Conn, js: js, subjects: o.Subjects, letters: o.DeadLetters, log: o.Log, observer: o.Observer, clock: o.Clock,
-		ledger:      &ledger{nc: o.Conn, js: js, subjects: o.Subjects, worker: nuid.Next()},
+		ledger:      newLedger(o.Conn, js, o.Subjects),
 		concurrency: o.Concurrency, ackWait: o.AckWait, pinnedTTL: o.PinnedTTL, retry: o.Retry, settlement: o.Settlement,
 		storeTimeout: min(maxStoreTimeout, o.Clock.Wall(o.AckWait/2)),
 		suspects:     &turns{tail: map[string]chan struct{}{}},

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"wxpay-worker/internal/stored"
 	"wxpay-worker/messages"
@@ -22,6 +26,45 @@ type ledger struct {
 	subjects messages.Subjects
 	worker   string // who we are in `started` events
 	recent   recent // what we wrote ourselves: a replica may not have it yet
+	lookups  together[string, *stored.Msg]
+}
+
+// maxLookups is how many keys are looked up at once: a key has a record of each status at most, and of many of them fewer.
+const maxLookups = stored.MaxLasts / 6
+
+func newLedger(nc *nats.Conn, js jetstream.JetStream, subjects messages.Subjects) *ledger {
+	l := &ledger{nc: nc, js: js, subjects: subjects, worker: nuid.Next()}
+	l.lookups.do, l.lookups.weight, l.lookups.most = l.lookUp, func(string) int { return 1 }, func() int { return maxLookups }
+	return l
+}
+
+// lookUp returns the newest record of each key, by the keys' filters; nil where there is none. One key is looked up as such: the server
+// answers that in fewer words.
+func (l *ledger) lookUp(filters []string) ([]*stored.Msg, error) {
+	newest := make([]*stored.Msg, len(filters))
+	if len(filters) == 1 {
+		m, err := stored.Last(context.Background(), l.nc, l.subjects.OutcomesStream(), filters[0])
+		if err != nil && !errors.Is(err, stored.ErrNotFound) {
+			return nil, err
+		}
+		newest[0] = m
+		return newest, nil
+	}
+	records, err := stored.Lasts(context.Background(), l.nc, l.subjects.OutcomesStream(), slices.Compact(slices.Sorted(slices.Values(filters))))
+	if err != nil {
+		return nil, err
+	}
+	of := map[string]*stored.Msg{}
+	for _, m := range records {
+		key := strings.TrimSuffix(m.Subject, path.Ext(m.Subject)) + ".*"
+		if have := of[key]; have == nil || have.Sequence < m.Sequence {
+			of[key] = m
+		}
+	}
+	for i, filter := range filters {
+		newest[i] = of[filter]
+	}
+	return newest, nil
 }
 
 // entry is the newest record of one key.
@@ -94,16 +137,15 @@ func (e *entry) standing(digest string, commandSeq uint64) standing {
 // ourselves is errBehind, that it does not have what others wrote is found out by the condition of the next write.
 func (l *ledger) read(ctx context.Context, mchid string, kind messages.Kind, key string) (*entry, error) {
 	e := &entry{filter: l.subjects.OutcomeFilter(mchid, kind, key)}
-	m, err := stored.Last(ctx, l.nc, l.subjects.OutcomesStream(), e.filter)
 	written := l.recent.sequence(e.filter)
-	if errors.Is(err, stored.ErrNotFound) && written == 0 {
-		return e, nil
-	}
-	if errors.Is(err, stored.ErrNotFound) || err == nil && m.Sequence < written {
-		return nil, errBehind
-	}
-	if err != nil {
+	m, err := l.lookups.ask(ctx, e.filter)
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("read ledger: %w", err)
+	case m == nil && written == 0:
+		return e, nil
+	case m == nil, m.Sequence < written:
+		return nil, errBehind
 	}
 	o, err := messages.DecodeOutcome(m.Data)
 	if err != nil {

@@ -39,6 +39,7 @@ type request struct {
 	StartTime *time.Time `json:"start_time,omitempty"`
 	LastFor   string     `json:"last_by_subj,omitempty"`
 	NextFor   string     `json:"next_by_subj,omitempty"`
+	LastOf    []string   `json:"multi_last,omitempty"`
 	Batch     int        `json:"batch,omitempty"`
 	MaxBytes  int        `json:"max_bytes,omitempty"`
 }

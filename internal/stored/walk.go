@@ -56,51 +56,60 @@ func walk(ctx context.Context, nc *nats.Conn, stream string, r request) iter.Seq
 // batch makes one request and collects its answers, which end with the server's own word: that there is nothing (more), or
 // that the batch is complete, and with which message. What has come when an answer stays away is returned with the error.
 func batch(ctx context.Context, nc *nats.Conn, stream string, r request) (got []*Msg, last uint64, more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	body, err := json.Marshal(r)
-	if err != nil {
-		return nil, 0, false, err
-	}
-	// Room for all that can come. (SubscribeSync makes room for 65,536 messages, half a megabyte each time.)
-	answers := make(chan *nats.Msg, r.Batch+1)
-	sub, err := nc.ChanSubscribe(nc.NewInbox(), answers)
-	if err != nil {
-		return nil, 0, false, err
-	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only with a connection that is closed
-	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, sub.Subject, body); err != nil {
-		return nil, 0, false, err
-	}
-	for {
-		var answer *nats.Msg
-		select {
-		case answer = <-answers:
-		case <-ctx.Done():
-			return got, 0, false, ctx.Err()
-		}
+	err = exchange(ctx, nc, stream, r, r.Batch+1, func(answer *nats.Msg) (bool, error) {
 		if len(answer.Header) == 0 {
 			// Its publisher sent headers that nobody can decode, and the server's own stand among them. Passed over: one such
 			// message must not keep the others from being read.
-			continue
+			return true, nil
 		}
 		switch status := statusOf(answer); status {
 		case "":
 			m, err := parse(stream, answer)
-			if err != nil {
-				return got, 0, false, err
+			if err == nil {
+				got = append(got, m)
 			}
-			got = append(got, m)
+			return true, err
 		case "404":
-			return got, 0, false, nil
+			return false, nil
 		case "204": // end of batch
-			last, err := strconv.ParseUint(answer.Header.Get("Nats-Last-Sequence"), 10, 64)
-			if err != nil {
-				return got, 0, false, errors.New("end of batch without a sequence")
+			if last, err = strconv.ParseUint(answer.Header.Get("Nats-Last-Sequence"), 10, 64); err != nil {
+				return false, errors.New("end of batch without a sequence")
 			}
-			return got, last, answer.Header.Get("Nats-Num-Pending") != "0", nil
+			more = answer.Header.Get("Nats-Num-Pending") != "0"
+			return false, nil
 		default:
-			return got, 0, false, fmt.Errorf("server answered %s %s", status, answer.Header.Get("Description"))
+			return false, fmt.Errorf("server answered %s %s", status, answer.Header.Get("Description"))
+		}
+	})
+	return got, last, more && err == nil, err
+}
+
+// exchange makes one request that has several answers, and takes them until take wants no more; there is room for so many.
+func exchange(ctx context.Context, nc *nats.Conn, stream string, r request, room int, take func(*nats.Msg) (more bool, err error)) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	body, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	// Room for all that can come. (SubscribeSync makes room for 65,536 messages, half a megabyte each time.)
+	answers := make(chan *nats.Msg, room)
+	sub, err := nc.ChanSubscribe(nc.NewInbox(), answers)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only with a connection that is closed
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, sub.Subject, body); err != nil {
+		return err
+	}
+	for {
+		select {
+		case answer := <-answers:
+			if more, err := take(answer); err != nil || !more {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

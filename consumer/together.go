@@ -1,0 +1,87 @@
+package consumer
+
+import (
+	"context"
+	"sync"
+)
+
+// together shares round trips: what is asked for while it is being done for others is done for all who ask by then, at once. Who asks
+// alone is served at once and alone, so that nothing is ever waited for but what is under way already; the busier the store, the more
+// it is spared.
+type together[In, Out any] struct {
+	// do serves all that it is given, and returns what came of each, in the same order, or an error for all of them. It must end by
+	// itself: it serves nobody's context.
+	do func([]In) ([]Out, error)
+	// weight is how much one is of most, which may be done at once. What weighs more than that is done alone.
+	weight func(In) int
+	most   func() int
+
+	mu   sync.Mutex
+	line []*asking[In, Out] // who waits for what is under way to end; guarded by mu, as busy
+	busy bool               // something is under way
+}
+
+// asking is one who asks.
+type asking[In, Out any] struct {
+	in   In
+	out  Out
+	err  error
+	done chan struct{} // closed when out or err is there
+}
+
+// ask returns what came of it. When ctx ends first, it may be done all the same.
+func (t *together[In, Out]) ask(ctx context.Context, in In) (Out, error) {
+	a := &asking[In, Out]{in: in, done: make(chan struct{})}
+	t.mu.Lock()
+	t.line = append(t.line, a)
+	if !t.busy {
+		t.busy = true
+		go t.serve() // ends when nobody is left in line
+	}
+	t.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.out, a.err
+	case <-ctx.Done():
+		var none Out
+		return none, ctx.Err()
+	}
+}
+
+func (t *together[In, Out]) serve() {
+	for {
+		next := t.next()
+		if len(next) == 0 {
+			return
+		}
+		ins := make([]In, len(next))
+		for i, a := range next {
+			ins[i] = a.in
+		}
+		outs, err := t.do(ins)
+		for i, a := range next {
+			if a.err = err; err == nil {
+				a.out = outs[i]
+			}
+			close(a.done)
+		}
+	}
+}
+
+// next takes from the line those who are served next. Nobody left in line: nothing is under way any more.
+func (t *together[In, Out]) next() []*asking[In, Out] {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, sum, most := 0, 0, t.most()
+	for ; n < len(t.line); n++ {
+		if sum += t.weight(t.line[n].in); n > 0 && sum > most {
+			break
+		}
+	}
+	next := t.line[:n:n]
+	if t.line = t.line[n:]; len(t.line) == 0 {
+		t.line = nil
+	}
+	t.busy = n > 0
+	return next
+}

@@ -1,0 +1,96 @@
+package stored_test
+
+import (
+	"bufio"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"wxpay-worker/internal/natstest"
+	"wxpay-worker/internal/stored"
+)
+
+// The newest message of each subject that is asked for is read, and nothing else. What cannot be read, or is too much, is an error: it is
+// not nothing.
+func TestLasts(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Connect(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, AllowDirect: true}); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(subject string) {
+		t.Helper()
+		m := nats.NewMsg(subject)
+		m.Header.Set("X", subject)
+		if _, err := js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lasts := func(patterns ...string) string {
+		t.Helper()
+		got, err := stored.Lasts(t.Context(), nc, "S", patterns)
+		if err != nil {
+			t.Fatalf("%v: %v", patterns, err)
+		}
+		found := map[string]bool{}
+		for _, m := range got {
+			found[fmt.Sprintf("%d %s %s", m.Sequence, m.Subject, m.Header.Get("X"))] = true
+		}
+		return strings.Join(slices.Sorted(maps.Keys(found)), "; ")
+	}
+	if got := lasts("s.a.*", "s.b.*"); got != "" {
+		t.Errorf("in an empty stream: %s", got)
+	}
+	for _, subject := range []string{"s.a.1", "s.a.2", "s.a.1", "s.b.1", "s.c.1"} {
+		publish(subject)
+	}
+	if got := lasts("s.a.*", "s.b.*", "s.d.*"); got != "2 s.a.2 s.a.2; 3 s.a.1 s.a.1; 4 s.b.1 s.b.1" {
+		t.Errorf("read %s", got)
+	}
+	if got := lasts("s.d.*", "s.e.*"); got != "" {
+		t.Errorf("of subjects that nobody used: %s", got)
+	}
+	if _, err := stored.Lasts(t.Context(), nc, "T", []string{"s.a.*"}); err == nil {
+		t.Error("a stream that is not there was read")
+	}
+
+	publishRaw(t, nc.ConnectedUrl(), "s.broken.1", "NATS/1.0\r\nno header at all\r\n\r\n")
+	publish("s.c.2") // what was published before it is stored when this is
+	if got, err := stored.Lasts(t.Context(), nc, "S", []string{"s.a.*", "s.broken.*"}); err == nil {
+		t.Errorf("%d messages, and one that cannot be read was overlooked", len(got))
+	}
+	for n := range stored.MaxLasts + 1 {
+		publish(fmt.Sprintf("s.many.%d", n))
+	}
+	if got, err := stored.Lasts(t.Context(), nc, "S", []string{"s.many.*"}); err == nil {
+		t.Errorf("%d messages of more than can be read", len(got))
+	}
+}
+
+// publishRaw publishes a message with a header block that no client library would write, and returns when the server has it.
+func publishRaw(t *testing.T, url, subject, header string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "CONNECT {\"headers\":true}\r\nHPUB %s %d %d\r\n%s\r\nPING\r\n", subject, len(header), len(header), header); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(conn); lines.Scan() && lines.Text() != "PONG"; {
+		if strings.HasPrefix(lines.Text(), "-ERR") {
+			t.Fatal(lines.Text())
+		}
+	}
+}
