@@ -67,15 +67,15 @@ func (l *lane) bury(ctx context.Context, o *order, why deadEnd) end {
 
 // letter is the dead letter of a command.
 func (l *lane) letter(o *order, why deadEnd) *messages.DeadLetter {
-	kept, _ := messages.KeepHeaders(messages.Header(o.msg.Header))
-	if len(o.msg.Data) == 0 {
+	kept, _ := messages.KeepHeaders(messages.Header(o.header))
+	if len(o.body) == 0 {
 		delete(kept, "Status") // without a body, every NATS client would take the letter for the server's own word
 	}
 	d := &messages.DeadLetter{
 		MchID: l.mchid, Kind: o.kind, Key: messages.SeqKey(o.sequence), Reason: why.reason, Message: why.message,
 		FirstAt: o.began, FailedAt: l.clock.Now(), Subject: o.subject, StreamSeq: o.sequence, Step: why.step,
-		ConflictsWith: why.conflictsWith, CommandID: messages.CommandID(messages.Header(o.msg.Header)),
-		Replays: int(headerUint(o.msg.Header, messages.HeaderReplays)), Original: kept, Command: o.msg.Data,
+		ConflictsWith: why.conflictsWith, CommandID: messages.CommandID(messages.Header(o.header)),
+		Replays: int(headerUint(o.header, messages.HeaderReplays)), Original: kept, Command: o.body,
 	}
 	if o.cmd != nil {
 		d.CommandID = o.cmd.Base().ID
@@ -95,7 +95,7 @@ func (l *lane) letter(o *order, why deadEnd) *messages.DeadLetter {
 	} else if why.cause != nil {
 		d.Message = why.cause.Error()
 	}
-	d.Message = messages.BoundMessage(withoutValues(d.Message, o.msg.Data))
+	d.Message = messages.BoundMessage(withoutValues(d.Message, o.body))
 	return d
 }
 

@@ -174,7 +174,7 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 			a.first = e.outcome.At
 		}
 	}
-	if e.outcome == nil && headerUint(o.msg.Header, messages.HeaderReplays) > 0 {
+	if e.outcome == nil && headerUint(o.header, messages.HeaderReplays) > 0 {
 		a.open, a.lost = true, true
 	}
 	l.memory.keep(key, a)
@@ -306,7 +306,7 @@ func (l *lane) sendRefund(ctx context.Context, o *order, d *messages.DecisionCom
 	if err != nil {
 		return fmt.Errorf("send refund command: %w", err)
 	}
-	if err := l.send(context.WithoutCancel(ctx), l.mchid, messages.KindRefund, body, o.msg.Header); err != nil {
+	if err := l.send(context.WithoutCancel(ctx), l.mchid, messages.KindRefund, body, o.header); err != nil {
 		return fmt.Errorf("send refund command: %w", err)
 	}
 	return nil

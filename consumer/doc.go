@@ -44,7 +44,8 @@
 // # Settlement
 //
 // An accepted refund is followed by query until the money has arrived or WeChat Pay has closed it. It waits as a message
-// schedule in the settlements stream, which is written before `accepted`, which is written before the acknowledgement.
+// schedule in the settlements stream, which is written before `accepted`, which is written before the acknowledgement. Refunds
+// of one merchant that are accepted while a schedule is being written share the next one.
 //
 // # The ledger
 //

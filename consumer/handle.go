@@ -6,13 +6,18 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"wxpay-worker/messages"
 )
 
 // order is a delivered command on its way through a lane.
 type order struct {
-	*delivery
-	subject   string // the command's; a settlement is delivered on another
+	*delivery        // by which it came; that of a settlement may bring several
+	subject   string // the command's, as all of this; a settlement is delivered on another
+	sequence  uint64
+	header    nats.Header // and what the worker has added
+	body      []byte
 	kind      messages.Kind
 	about     string                   // the thing about which commands are in line; "" if it is in none
 	cmd       messages.Command         // nil if the message could not be decoded
@@ -25,6 +30,15 @@ type order struct {
 	wrote     bool              // whether this delivery has made a writing call
 	untouched bool              // whether no earlier delivery has, for all we know
 	media     map[string]string // media_ids of the pictures that the command names as objects, by their references
+}
+
+// newOrder is the order that a lane's delivery is.
+func (l *lane) newOrder(d *delivery) *order {
+	o := &order{
+		delivery: d, subject: d.msg.Subject, sequence: d.sequence, header: d.msg.Header, body: d.msg.Data, began: l.clock.Now(),
+	}
+	_, o.kind, _ = l.subjects.ParseCommand(d.msg.Subject) // one of the lane's: the stream takes no others
+	return o
 }
 
 // sum is the command's digest.
@@ -42,6 +56,7 @@ type end struct {
 	reason  messages.Reason // of the dead letter
 	letter  uint64          // its sequence
 	again   bool            // hand the command back, to come again after delay
+	goesOn  bool            // of a look: the refund has no end yet
 	delay   time.Duration
 	err     error             // what went wrong, if anything did
 	failure *messages.Failure // what the dead letter says
@@ -124,11 +139,9 @@ func (l *lane) carryOut(ctx context.Context, o *order) end {
 
 // finish tells the server what became of the delivery, and the log its whole story.
 func (l *lane) finish(ctx context.Context, o *order, e end) {
-	if !o.followed { // before it can come again
-		l.suspicion.note(o, e)
-		if e.again && l.uncalled(o) {
-			l.untouched.note(o.delivery)
-		}
+	l.suspicion.note(o, e) // before it can come again
+	if e.again && l.uncalled(o) {
+		l.untouched.note(o.delivery)
 	}
 	var err error
 	switch {
@@ -145,6 +158,11 @@ func (l *lane) finish(ctx context.Context, o *order, e end) {
 	if !e.again && o.about != "" {
 		l.line.leave(o.about, o.sequence)
 	}
+	l.report(ctx, o, e, err)
+}
+
+// report tells the log, and the observer, how a delivery ended, and what went wrong when the server was told.
+func (l *lane) report(ctx context.Context, o *order, e end, err error) {
 	r := l.result(o, e, errors.Join(e.err, err))
 	l.logEnd(o, e, r)
 	if o.observed != nil {
@@ -170,7 +188,7 @@ func (l *lane) unrecorded(verdict string, err error) end {
 // ends.
 func (l *lane) record(ctx context.Context, o *order, e *entry, out *messages.Outcome) end {
 	if out.Status == messages.StatusAccepted || out.Status == messages.StatusAbnormal {
-		if err := l.follow(ctx, o, followed{acceptedAt: l.clock.Now(), attempts: out.Attempts}); err != nil {
+		if err := l.follow(ctx, o, out.Attempts); err != nil {
 			// Crash here, or a publish in doubt: accepted, and nobody knows. The redelivery asks by the same number.
 			return again("unscheduled", l.retry.Initial, err)
 		}
@@ -195,13 +213,13 @@ func (l *lane) writeAs(ctx context.Context, o *order, e *entry, out *messages.Ou
 	if o.cmd != nil {
 		out.ID, out.Metadata, out.ComplaintID = o.cmd.Base().ID, o.cmd.Base().Metadata, o.cmd.Complaint()
 	} else {
-		out.ID = messages.CommandID(messages.Header(o.msg.Header))
+		out.ID = messages.CommandID(messages.Header(o.header))
 	}
 	// The record must be tried even when the lease has just ended: it can only win or find that it has lost.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.storeTimeout)
 	defer cancel()
 	return l.ledger.write(ctx, e, out, note{
-		digest: digest, traceparent: messages.Get(messages.Header(o.msg.Header), messages.HeaderTraceparent),
+		digest: digest, traceparent: messages.Get(messages.Header(o.header), messages.HeaderTraceparent),
 		firstAt: firstAt, commandSeq: o.sequence, commandsSeq: commandsSeq,
 	})
 }

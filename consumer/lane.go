@@ -35,7 +35,9 @@ type lane struct {
 	reads  *pace // reading back: an allowance of its own, so that neither starves the other
 	looks  *pace // of a refund lane: following accepted refunds
 	orders *spacing
-	paused atomic.Int64 // deliveries that wait for their turn under a quota: while there are any, no more are asked for
+
+	following together[followed, struct{}] // schedules the first looks at what was accepted
+	paused    atomic.Int64                 // deliveries that wait for their turn under a quota: while there are any, no more are asked for
 
 	hold   hold
 	memory memory
@@ -81,6 +83,8 @@ func newLane(s *shared, m Merchant, f family) *lane {
 	l.writes.spreads = true // what waits for it waits in the lane; looks wait in a queue that all merchants share
 	l.use(m)
 	l.orders = newSpacing(s.clock)
+	l.following.do, l.following.weight = l.followAll, followed.size
+	l.following.most = func() int { return min(maxTogether, int(s.nc.MaxPayload()/8)) }
 	l.limit = l.room
 	l.ahead = l.prefetch
 	l.accept, l.unsure, l.found, l.tend = l.order, l.doubt, l.findWork, l.tendHold
@@ -145,15 +149,15 @@ func (l *lane) order(d *delivery) func(context.Context) {
 	if l.suspicion.suspected(d) {
 		return func(work context.Context) { l.handleSuspect(work, d) }
 	}
-	o := &order{delivery: d, subject: d.msg.Subject, began: l.clock.Now(), untouched: l.untouched.take(d)}
-	_, o.kind, _ = l.subjects.ParseCommand(d.msg.Subject) // one of the lane's: the stream takes no others
+	o := l.newOrder(d)
+	o.untouched = l.untouched.take(d)
 	ready, done := l.join(o)
 	return func(work context.Context) { l.handle(work, o, ready, done) }
 }
 
 // join decodes the command and puts it in line.
 func (l *lane) join(o *order) (ready <-chan struct{}, done func()) {
-	o.cmd, o.malformed = l.decode(o.kind, o.msg.Header, o.msg.Data)
+	o.cmd, o.malformed = l.decode(o.kind, o.header, o.body)
 	turn := messages.SeqKey(o.sequence)
 	if o.malformed == nil {
 		o.about = l.about(o.cmd)

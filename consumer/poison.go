@@ -122,8 +122,8 @@ func (s *suspicion) write(metadata map[string]string, alone uint64) {
 
 // handleSuspect handles a delivery of a suspect, alone and with a mark.
 func (l *lane) handleSuspect(ctx context.Context, d *delivery) {
-	o := &order{delivery: d, subject: d.msg.Subject, began: l.clock.Now(), suspect: true}
-	_, o.kind, _ = l.subjects.ParseCommand(d.msg.Subject)
+	o := l.newOrder(d)
+	o.suspect = true
 	ctx = l.begin(ctx, o)
 	ready, done := l.suspects.take("")
 	defer done()

@@ -2,15 +2,18 @@ package consumer_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -131,6 +134,137 @@ func TestBreakingAroundSettlement(t *testing.T) {
 			}
 		}
 	}
+}
+
+// unreadable is the key of a command that this version cannot read.
+const unreadable = "?"
+
+// together has the refunds asked for, as if by a command, and followed by one schedule that is due now, as a worker writes it.
+func (b *bench) together(keys ...string) {
+	b.t.Helper()
+	type refund struct {
+		Header  nats.Header `json:"header"`
+		Command []byte      `json:"command"`
+	}
+	var all []refund
+	client := b.clientWith(mchid, patience)
+	for _, key := range keys {
+		if key == unreadable {
+			all = append(all, refund{nats.Header{"Wxpay-Stream-Seq": {"7"}}, []byte(`{"version":2}`)})
+			continue
+		}
+		must(client.CreateRefund(b.t.Context(), &wxpay.RefundRequest{
+			OutRefundNo: key, TransactionID: "TX" + key, Reason: "商品已售完", Amount: wxpay.RefundAmount{Refund: 60, Total: 100, Currency: "CNY"},
+		}))
+		all = append(all, refund{nats.Header{
+			"Wxpay-Accepted-At": {b.clock.Now().UTC().Format(time.RFC3339Nano)}, "Wxpay-First-At": {b.clock.Now().UTC().Format(time.RFC3339Nano)},
+			"Wxpay-Attempts": {"2"}, "Wxpay-Stream-Seq": {"7"}, "Wxpay-Command-Id": {"cmd-" + key}, "traceparent": {"00-" + key},
+		}, []byte(refundBody(key))})
+	}
+	msg := nats.NewMsg(b.subjects.SettlementTogether(mchid, "T"))
+	msg.Data = must(json.Marshal(all))
+	msg.Header = nats.Header{
+		"Nats-Schedule": {"@at " + time.Now().UTC().Format(time.RFC3339Nano)}, "Nats-Schedule-Target": {b.subjects.SettlementDue(mchid)},
+		"Wxpay-Looks": {"0"}, "Wxpay-Refunds": {fmt.Sprint(len(all))},
+	}
+	must(b.js.PublishMsg(b.t.Context(), msg))
+}
+
+// Refunds that are followed together end each by itself, also when the wire breaks in the middle of it; those without an end go on
+// together.
+func TestRefundsFollowedTogetherEndEachByItself(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"", "refund.R3.succeeded", "PUB wxpay.settlement.at.1900000001.=together-T", "$JS.ACK.WXPAY_SETTLEMENTS.settlement"} {
+		for _, lost := range []bool{false, true} {
+			for _, dead := range []bool{false, true} {
+				if step == "" && (lost || dead) {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s/lost=%v/dead=%v", step, lost, dead), func(t *testing.T) {
+					t.Parallel()
+					b := setup(t)
+					b.together("R1", "R2", "R3", "R4")
+					for _, key := range []string{"R1", "R3"} {
+						check(t, b.sim.Settle(mchid, key, "SUCCESS"))
+					}
+					c := &cut{at: step, lost: lost, dead: dead}
+					if c.at == "" {
+						c.at = "nothing that is ever said"
+					}
+					w := b.startThrough(c)
+					if dead {
+						<-w.lostWire
+						w.kill()
+						b.start()
+					}
+					b.becomes("R1", messages.StatusSucceeded)
+					e := b.becomes("R3", messages.StatusSucceeded)
+					if e.ID != "cmd-R3" || e.Attempts != 2 || e.Metadata["order"] != "42" || e.header.Get("traceparent") != "00-R3" || e.header.Get(messages.HeaderStreamSeq) != "7" {
+						t.Errorf("outcome: %+v %v", e.Outcome, e.header)
+					}
+					check(t, b.sim.Settle(mchid, "R2", "CLOSED"))
+					b.becomes("R2", messages.StatusClosed)
+					check(t, b.sim.Settle(mchid, "R4", "ABNORMAL"))
+					b.becomes("R4", messages.StatusAbnormal)
+					check(t, b.sim.Settle(mchid, "R4", "SUCCESS"))
+					b.becomes("R4", messages.StatusSucceeded)
+					b.settled()
+					b.nothingFollowed()
+					if step != "" && !c.broken() {
+						t.Error("the story never came to that step")
+					}
+				})
+			}
+		}
+	}
+}
+
+// A refund that cannot be asked about, and one that this version cannot read, do not keep those that are followed beside them from their
+// end, and are not given up themselves.
+func TestRefundsFollowedTogetherDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, ID: "R1", Times: -1, Answer: wxpaytest.AnswerSlow})
+	b.together("R1", unreadable, "R2", "R3")
+	for _, key := range []string{"R1", "R2", "R3"} {
+		check(t, b.sim.Settle(mchid, key, "SUCCESS"))
+	}
+	b.start(func(o *consumer.Options) {
+		o.Settlement.GiveUp = 365 * 24 * time.Hour // 44 hours here
+		o.Merchants[0].Refunds = b.clientWith(mchid, 500*time.Millisecond)
+	})
+	b.becomes("R2", messages.StatusSucceeded)
+	b.becomes("R3", messages.StatusSucceeded)
+	if got := b.statuses(messages.KindRefund, "R1"); len(got) > 0 {
+		t.Errorf("R1: %v", got)
+	}
+	b.sim.ClearFaults()
+	b.becomes("R1", messages.StatusSucceeded)
+	for limit := time.Now().Add(patience); ; { // a look may be under way
+		last, err := must(b.js.Stream(t.Context(), b.subjects.SettlementsStream())).GetLastMsgForSubject(t.Context(), b.subjects.SettlementTogether(mchid, "T"))
+		if err == nil && string(last.Data) == `{"version":2}` && last.Header.Get("Wxpay-Stream-Seq") == "7" {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("kept: %v, %v", last, err)
+		}
+	}
+}
+
+// What is followed together and is not given up in time is so each by itself.
+func TestRefundsFollowedTogetherAreGivenUpEachByItself(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.together("R1", "R2")
+	b.start(func(o *consumer.Options) { o.Settlement.GiveUp = 10 * time.Minute })
+	for _, key := range []string{"R1", "R2"} {
+		e := b.becomes(key, messages.StatusFailed)
+		letter := must(b.letters.Get(t.Context(), e.DeadLetter))
+		if e.Error.Reason != messages.ReasonUnresolved || string(letter.Command) != refundBody(key) || letter.StreamSeq != 7 {
+			t.Errorf("%s: %+v, letter %+v", key, e.Error, letter.DeadLetter)
+		}
+	}
+	b.nothingFollowed()
 }
 
 // A merchant whose queries hang does not keep the others' refunds from being settled.

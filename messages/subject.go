@@ -157,9 +157,15 @@ func (s Subjects) ParseDeadLetter(subject string) (mchid string, k Kind, r Reaso
 	return mchid, k, r, key, true
 }
 
-// SettlementAt is the subject of the schedule that follows one refund: there is at most one, a new one replaces it.
+// SettlementAt is the subject of a schedule that follows one refund: a new one replaces it.
 func (s Subjects) SettlementAt(mchid, key string) string {
 	return join(s.Prefix, "settlement", "at", mchid, EscapeToken(key))
+}
+
+// SettlementTogether is the subject of a schedule that follows several refunds of one merchant, by a name of its own: letters and digits.
+// No escaped text begins like that, so it stands beside every refund's own.
+func (s Subjects) SettlementTogether(mchid, name string) string {
+	return join(s.Prefix, "settlement", "at", mchid, "=together-"+name)
 }
 
 // AllSchedules matches the schedules of all refunds that are being followed.

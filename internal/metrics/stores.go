@@ -29,7 +29,7 @@ var (
 	descWaiting = desc("wxpay_lane_waiting", "Commands of the lane, or refunds whose look is due, that were not delivered yet.", laneLabels...)
 	descOut     = desc("wxpay_lane_unacknowledged", "Commands of the lane, or looks, that are in flight or in back-off. At 10000 a lane stands still.", laneLabels...)
 	descOldest  = desc("wxpay_lane_oldest_age_seconds", "Age of the lane's oldest command that has not ended, one in back-off included; 0 if there is none.", laneLabels...)
-	descBacklog = desc("wxpay_settlement_backlog", "Accepted refunds that are followed to their end.")
+	descBacklog = desc("wxpay_settlement_backlog", "Messages that follow accepted refunds to their end, waiting or due: one for each refund, or for several that were accepted together.")
 	descOrphans = desc("wxpay_orphan_commands", "Commands that wait for merchants that are not configured. worker check names them.")
 	descLetters = desc("wxpay_dead_letters_stored", "Dead letters that lie there until somebody replays or drops them.", "reason")
 	descScraped = desc("wxpay_scrape_complete", "1 if NATS answered everything that was asked for this scrape, in time.")
@@ -128,7 +128,7 @@ func pinned(info *jetstream.ConsumerInfo) bool {
 	return false
 }
 
-// backlog counts the refunds that are followed: each is one message of its stream, waiting or due.
+// backlog counts the messages that follow refunds, waiting or due.
 func (w *worker) backlog(ctx context.Context, ch chan<- prometheus.Metric) error {
 	stream, err := w.js.Stream(ctx, w.subjects.SettlementsStream())
 	if err != nil {

@@ -1,0 +1,134 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"wxpay-worker/dlq"
+	"wxpay-worker/messages"
+)
+
+// lookAll looks at refunds that have become due together, one after the other, and schedules the next look at those that have no end
+// yet.
+func (l *lane) lookAll(work context.Context, d *delivery, s *schedule) {
+	next := &schedule{subject: s.subject, looks: s.looks + 1}
+	for i, f := range s.refunds {
+		e := l.lookAt(work, d, f)
+		if e.again {
+			// Crash here, as after each look: all of them come again. Those that have their end by then are found ended.
+			l.lookLater(d, e.delay)
+			return
+		}
+		if !e.goesOn {
+			continue
+		}
+		next.refunds = append(next.refunds, f)
+		if e.err != nil && !absent(e.err) {
+			// Whatever the trouble is, the others would meet it, too, and each may take long. They wait, and are the first then.
+			next.refunds = slices.Concat(s.refunds[i+1:], next.refunds)
+			break
+		}
+	}
+	if len(next.refunds) > 0 {
+		if err := l.schedule(next); err != nil {
+			l.log.WithError(err).Warn("next look not scheduled: this one comes again")
+			l.lookLater(d, l.retry.Initial)
+			return
+		}
+		// Crash here: the next look is scheduled and this one comes again. It replaces the schedule.
+	}
+	if err := d.ack(); err != nil {
+		l.log.WithError(err).Warn("looks not acknowledged: they come again, and change nothing")
+	}
+}
+
+// lookLater hands back what was due, to come again.
+func (l *lane) lookLater(d *delivery, delay time.Duration) {
+	if err := d.later(delay); err != nil {
+		l.log.WithError(err).WithField(fieldDelay, delay.String()).Warn("looks not handed back: they come again after ack_wait")
+	}
+}
+
+// lookAt looks at one of the refunds of a delivery.
+func (l *lane) lookAt(work context.Context, d *delivery, f followed) end {
+	o := &order{
+		delivery: d, followed: true, kind: messages.KindRefund, subject: l.subjects.Command(l.mchid, messages.KindRefund), header: f.Header, body: f.Command,
+		sequence: headerUint(f.Header, messages.HeaderStreamSeq), began: headerTime(f.Header, messages.HeaderFirstAt),
+	}
+	o.cmd, o.malformed = l.decode(o.kind, o.header, o.body)
+	observed := l.begin(work, o)
+	e := again("not begun", 0, nil)
+	if e.err = d.wait(work, closed); e.err == nil { // those before it may have taken long
+		ctx, cancel := o.untilLeaseEnd(observed)
+		defer cancel()
+		var panicked bool
+		if e, panicked = l.protect(func() end { return l.look(ctx, o) }); panicked {
+			e = end{verdict: "panicked", goesOn: true}
+		}
+	}
+	l.report(observed, o, e, nil)
+	return e
+}
+
+// look asks what has become of a refund and records it if it has ended.
+func (l *lane) look(ctx context.Context, o *order) end {
+	cmd, ok := o.cmd.(*messages.RefundCommand)
+	if !ok || cmd.Validate() != nil { // this version cannot read it: a newer one may
+		return end{verdict: "unreadable", goesOn: true}
+	}
+	givenUp := l.clock.Now().Sub(headerTime(o.header, headerAcceptedAt)) >= l.settlement.GiveUp
+	if givenUp {
+		// Crash after the dead letter was stored: it is there, its `failed` may not be.
+		letter, err := l.letters.Find(ctx, l.mchid, messages.KindRefund, cmd.OutRefundNo, o.sequence)
+		if err == nil {
+			return l.announce(ctx, o, &letter.DeadLetter, letter.Sequence)
+		}
+		if !errors.Is(err, dlq.ErrNotFound) {
+			return again("dead letters unread", l.retry.Initial, err)
+		}
+	}
+	e, err := l.ledger.read(ctx, l.mchid, messages.KindRefund, cmd.OutRefundNo)
+	if err != nil {
+		return again("ledger unread", l.retry.Initial, err)
+	}
+	switch e.status() {
+	case "", messages.StatusAccepted, messages.StatusAbnormal: // "": the worker died before `accepted`; its command comes again
+	default:
+		return end{verdict: "ended before", status: e.status()}
+	}
+	if e.digest != "" && e.digest != cmd.Digest() {
+		return end{verdict: "another command's"}
+	}
+	made := int(headerUint(o.header, messages.HeaderAttempts))
+	turn, err := l.looks.turn(func(ready <-chan struct{}) error { return o.wait(ctx, ready) })
+	if err != nil {
+		return again("out of budget", l.retry.Initial, err)
+	}
+	defer turn.end()
+	found, err := l.merchant().Refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
+	turn.end()
+	if err == nil && sameRefund(cmd, found) {
+		out := refundOutcome(cmd, found, max(made, 1))
+		if out.Status != messages.StatusAccepted && out.Status != e.status() {
+			if e, err = l.write(ctx, o, e, out); err != nil {
+				return l.unrecorded("unrecorded", err)
+			}
+			// Crash here: recorded, and the look comes again. It finds the end, or goes on following what is abnormal.
+		}
+		if out.Status == messages.StatusSucceeded || out.Status == messages.StatusClosed {
+			return end{verdict: Done.String(), status: out.Status}
+		}
+	}
+	if givenUp {
+		if e.status() == messages.StatusAbnormal {
+			return end{verdict: "given up", status: messages.StatusAbnormal} // it has its final outcome already
+		}
+		return l.bury(ctx, o, deadEnd{
+			reason: messages.ReasonUnresolved, message: "accepted, and without an end for as long as it was followed", cause: err,
+			attempts: &attempts{writes: made, first: o.began},
+		})
+	}
+	return end{verdict: "looked", status: e.status(), err: err, goesOn: true}
+}
