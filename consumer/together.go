@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"runtime"
 	"sync"
 )
 
@@ -50,6 +51,7 @@ func (t *together[In, Out]) ask(ctx context.Context, in In) (Out, error) {
 
 func (t *together[In, Out]) serve() {
 	for {
+		runtime.Gosched() // those who are about to ask are not left behind for the next round
 		next := t.next()
 		if len(next) == 0 {
 			return
