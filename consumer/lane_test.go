@@ -205,14 +205,16 @@ func TestALaneHasOneWorkerAtATime(t *testing.T) {
 			}
 			b.end(messages.KindRefund, "R100")
 			b.settled()
-			if a, z := served["first"].calls(), served["second"].calls(); a != 101 || z != 0 {
-				t.Fatalf("first made %d calls, second %d", a, z)
+			// A slow machine may make a call anew, or none of what was begun: who makes them is what counts.
+			before := served["first"].calls()
+			if n := served["second"].calls(); before < 101 || n != 0 {
+				t.Fatalf("first made %d calls, second %d", before, n)
 			}
 			end(first)
 			b.publish(messages.KindRefund, refundBody("R101"))
 			b.end(messages.KindRefund, "R101")
-			if n := served["second"].calls(); n != 1 {
-				t.Errorf("second made %d calls after the first was %s", n, name)
+			if a, z := served["first"].calls(), served["second"].calls(); a != before || z == 0 {
+				t.Errorf("after the first was %s, which had made %d calls, it has made %d, and the second %d", name, before, a, z)
 			}
 			b.settled()
 		})

@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"image/png"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -49,6 +50,7 @@ func TestAPictureIsUploadedOnce(t *testing.T) {
 	b.merchant("1900000002")
 	b.put(map[string][]byte{"bill.png": picture(1), "copy of bill.png": picture(1), "other.png": picture(2)})
 	patient := func(o *consumer.Options) { // an upload whose answer is not awaited is made once more
+		o.AckWait = 12 * time.Hour // nothing gets lost here
 		for i, m := range o.Merchants {
 			o.Merchants[i].Complaints = b.clientWith(m.MchID, patience)
 		}
