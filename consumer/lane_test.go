@@ -1,12 +1,10 @@
 package consumer_test
 
 import (
-	"bufio"
 	"context"
 	"crypto"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/internal/natstest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
@@ -85,30 +84,13 @@ func TestHostileHeadersDoNotKeepADeadLetterFromBeingStored(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			b.start()
-			b.publishRaw("NATS/1.0\r\n"+headers+"\r\n", `{}`)
+			natstest.PublishRaw(t, b.url, b.subjects.Command(mchid, messages.KindRefund), "NATS/1.0\r\n"+headers+"\r\n", `{}`)
 			e := b.end(messages.KindRefund, messages.SeqKey(1))
 			if letter := must(b.letters.Get(t.Context(), e.DeadLetter)); letter.Reason != messages.ReasonMalformed || letter.StreamSeq != 1 {
 				t.Errorf("letter: %+v", letter.DeadLetter)
 			}
 			b.settled()
 		})
-	}
-}
-
-// publishRaw publishes a refund command with a header block that no client library would write.
-func (b *bench) publishRaw(header, body string) {
-	b.t.Helper()
-	conn := must(net.Dial("tcp", strings.TrimPrefix(b.url, "nats://")))
-	defer conn.Close()
-	_ = must(fmt.Fprintf(conn, "CONNECT {\"headers\":true}\r\nHPUB %s %d %d\r\n%s%s\r\nPING\r\n",
-		b.subjects.Command(mchid, messages.KindRefund), len(header), len(header)+len(body), header, body))
-	for lines := bufio.NewScanner(conn); lines.Scan(); {
-		switch line := lines.Text(); {
-		case line == "PONG":
-			return
-		case strings.HasPrefix(line, "-ERR"):
-			b.t.Fatalf("server: %s", line)
-		}
 	}
 }
 

@@ -26,7 +26,7 @@ type ledger struct {
 	subjects messages.Subjects
 	worker   string // who we are in `started` events
 	recent   recent // what we wrote ourselves: a replica may not have it yet
-	lookups  together[string, *stored.Msg]
+	lookups  together[string, newest]
 }
 
 // maxLookups is how many keys are looked up at once: a key has a record of each status at most, and of many of them fewer.
@@ -38,33 +38,49 @@ func newLedger(nc *nats.Conn, js jetstream.JetStream, subjects messages.Subjects
 	return l
 }
 
-// lookUp returns the newest record of each key, by the keys' filters; nil where there is none. One key is looked up as such: the server
-// answers that in fewer words.
-func (l *ledger) lookUp(filters []string) ([]*stored.Msg, error) {
-	newest := make([]*stored.Msg, len(filters))
-	if len(filters) == 1 {
-		m, err := stored.Last(context.Background(), l.nc, l.subjects.OutcomesStream(), filters[0])
-		if err != nil && !errors.Is(err, stored.ErrNotFound) {
+// newest is what a look-up found.
+type newest struct {
+	record *stored.Msg // nil if the key has none
+	err    error
+}
+
+// lookUp returns the newest records of keys, by the keys' filters.
+func (l *ledger) lookUp(filters []string) ([]newest, error) {
+	found := make([]newest, len(filters))
+	if len(filters) > 1 {
+		records, err := stored.Lasts(context.Background(), l.nc, l.subjects.OutcomesStream(), slices.Compact(slices.Sorted(slices.Values(filters))))
+		if err == nil {
+			of := newestOf(records)
+			for i, filter := range filters {
+				found[i].record = of[filter]
+			}
+			return found, nil
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
 			return nil, err
 		}
-		newest[0] = m
-		return newest, nil
+		// One of them may be at fault. The others are not to suffer for it.
 	}
-	records, err := stored.Lasts(context.Background(), l.nc, l.subjects.OutcomesStream(), slices.Compact(slices.Sorted(slices.Values(filters))))
-	if err != nil {
-		return nil, err
+	for i, filter := range filters { // one key is looked up as such: the server answers that in fewer words
+		m, err := stored.Last(context.Background(), l.nc, l.subjects.OutcomesStream(), filter)
+		if errors.Is(err, stored.ErrNotFound) {
+			err = nil
+		}
+		found[i] = newest{m, err}
 	}
+	return found, nil
+}
+
+// newestOf returns the newest of each key's records, by the keys' filters.
+func newestOf(records []*stored.Msg) map[string]*stored.Msg {
 	of := map[string]*stored.Msg{}
 	for _, m := range records {
-		key := strings.TrimSuffix(m.Subject, path.Ext(m.Subject)) + ".*"
-		if have := of[key]; have == nil || have.Sequence < m.Sequence {
-			of[key] = m
+		filter := strings.TrimSuffix(m.Subject, path.Ext(m.Subject)) + ".*"
+		if have := of[filter]; have == nil || have.Sequence < m.Sequence {
+			of[filter] = m
 		}
 	}
-	for i, filter := range filters {
-		newest[i] = of[filter]
-	}
-	return newest, nil
+	return of
 }
 
 // entry is the newest record of one key.
@@ -138,7 +154,11 @@ func (e *entry) standing(digest string, commandSeq uint64) standing {
 func (l *ledger) read(ctx context.Context, mchid string, kind messages.Kind, key string) (*entry, error) {
 	e := &entry{filter: l.subjects.OutcomeFilter(mchid, kind, key)}
 	written := l.recent.sequence(e.filter)
-	m, err := l.lookups.ask(ctx, e.filter)
+	found, err := l.lookups.ask(ctx, e.filter)
+	if err == nil {
+		err = found.err
+	}
+	m := found.record
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read ledger: %w", err)

@@ -70,8 +70,8 @@ func TestAReplicaThatIsBehindIsNotBelieved(t *testing.T) {
 	}
 }
 
-// Keys that are looked up together are told apart: each has its newest record, or none, and a record that cannot be read is nobody's
-// excuse to call.
+// Keys that are looked up together are told apart: each has its newest record, or none. One whose record cannot be read is not taken for
+// one without, and is nobody else's trouble.
 func TestKeysAreLookedUpTogether(t *testing.T) {
 	t.Parallel()
 	l, _ := newTestLedger(t)
@@ -99,11 +99,11 @@ func TestKeysAreLookedUpTogether(t *testing.T) {
 	}
 	for i, filter := range filters {
 		have := ""
-		if got[i] != nil {
-			have = got[i].Subject
+		if got[i].record != nil {
+			have = got[i].record.Subject
 		}
-		if have != want[filter] {
-			t.Errorf("%s: %q, want %q", filter, have, want[filter])
+		if have != want[filter] || got[i].err != nil {
+			t.Errorf("%s: %q, %v; want %q", filter, have, got[i].err, want[filter])
 		}
 	}
 
@@ -117,4 +117,17 @@ func TestKeysAreLookedUpTogether(t *testing.T) {
 		})
 	}
 	all.Wait()
+
+	natstest.PublishRaw(t, l.nc.ConnectedUrl(), l.subjects.Outcome(mchid, messages.KindRefund, "R*1", messages.StatusSucceeded), "NATS/1.0\r\nno header at all\r\n\r\n", "{}")
+	if _, err := l.js.Publish(t.Context(), l.subjects.Outcome(mchid, messages.KindRefund, "other", messages.StatusAccepted), []byte("{}")); err != nil {
+		t.Fatal(err) // what was published before it is stored when this is
+	}
+	if got, err = l.lookUp(filters); err != nil {
+		t.Fatal(err)
+	}
+	for i, filter := range filters {
+		if broken := i == 1; broken != (got[i].err != nil) || !broken && (got[i].record != nil) != (want[filter] != "") {
+			t.Errorf("%s beside one that cannot be read: %+v", filter, got[i])
+		}
+	}
 }

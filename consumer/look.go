@@ -15,18 +15,18 @@ import (
 func (l *lane) lookAll(work context.Context, d *delivery, s *schedule) {
 	next := &schedule{subject: s.subject, looks: s.looks + 1}
 	for i, f := range s.refunds {
+		// Crash here, as after each look: all of them come again. Those that have their end by then are found ended.
 		e := l.lookAt(work, d, f)
-		if e.again {
-			// Crash here, as after each look: all of them come again. Those that have their end by then are found ended.
+		if e.again && len(s.refunds) == 1 {
 			l.lookLater(d, e.delay)
 			return
 		}
-		if !e.goesOn {
+		if !e.again && !e.goesOn {
 			continue
 		}
 		next.refunds = append(next.refunds, f)
-		if e.err != nil && !absent(e.err) {
-			// Whatever the trouble is, the others would meet it, too, and each may take long. They wait, and are the first then.
+		if e.again || e.err != nil && !absent(e.err) {
+			// The others would meet the trouble, too, and each may take long; or it is this one's alone. They wait, and are the first then.
 			next.refunds = slices.Concat(s.refunds[i+1:], next.refunds)
 			break
 		}

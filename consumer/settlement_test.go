@@ -3,6 +3,7 @@ package consumer_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
@@ -136,8 +138,28 @@ func TestBreakingAroundSettlement(t *testing.T) {
 	}
 }
 
-// unreadable is the key of a command that this version cannot read.
-const unreadable = "?"
+const (
+	unreadable = "?"  // the key of a command that this version cannot read
+	longAgo    = "R0" // and of a refund that was accepted a year ago
+)
+
+// lettersWithout cannot be asked about one key as long as out is not closed.
+type lettersWithout struct {
+	consumer.DeadLetters
+	key string
+	out chan struct{}
+}
+
+func (l *lettersWithout) Find(ctx context.Context, mchid string, kind messages.Kind, key string, sequence uint64) (*dlq.Letter, error) {
+	select {
+	case <-l.out:
+	default:
+		if key == l.key {
+			return nil, errors.New("out of order")
+		}
+	}
+	return l.DeadLetters.Find(ctx, mchid, kind, key, sequence)
+}
 
 // together has the refunds asked for, as if by a command, and followed by one schedule that is due now, as a worker writes it.
 func (b *bench) together(keys ...string) {
@@ -153,11 +175,15 @@ func (b *bench) together(keys ...string) {
 			all = append(all, refund{nats.Header{"Wxpay-Stream-Seq": {"7"}}, []byte(`{"version":2}`)})
 			continue
 		}
+		accepted := b.clock.Now()
+		if key == longAgo {
+			accepted = accepted.Add(-365 * 24 * time.Hour)
+		}
 		must(client.CreateRefund(b.t.Context(), &wxpay.RefundRequest{
 			OutRefundNo: key, TransactionID: "TX" + key, Reason: "商品已售完", Amount: wxpay.RefundAmount{Refund: 60, Total: 100, Currency: "CNY"},
 		}))
 		all = append(all, refund{nats.Header{
-			"Wxpay-Accepted-At": {b.clock.Now().UTC().Format(time.RFC3339Nano)}, "Wxpay-First-At": {b.clock.Now().UTC().Format(time.RFC3339Nano)},
+			"Wxpay-Accepted-At": {accepted.UTC().Format(time.RFC3339Nano)}, "Wxpay-First-At": {b.clock.Now().UTC().Format(time.RFC3339Nano)},
 			"Wxpay-Attempts": {"2"}, "Wxpay-Stream-Seq": {"7"}, "Wxpay-Command-Id": {"cmd-" + key}, "traceparent": {"00-" + key},
 		}, []byte(refundBody(key))})
 	}
@@ -219,27 +245,33 @@ func TestRefundsFollowedTogetherEndEachByItself(t *testing.T) {
 	}
 }
 
-// A refund that cannot be asked about, and one that this version cannot read, do not keep those that are followed beside them from their
-// end, and are not given up themselves.
+// A refund that cannot be asked about, one that this version cannot read and one whose record is out of reach do not keep those that are
+// followed beside them from their end, and are not given up themselves.
 func TestRefundsFollowedTogetherDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, ID: "R1", Times: -1, Answer: wxpaytest.AnswerSlow})
-	b.together("R1", unreadable, "R2", "R3")
-	for _, key := range []string{"R1", "R2", "R3"} {
+	b.together("R1", longAgo, unreadable, "R2", "R3")
+	for _, key := range []string{longAgo, "R1", "R2", "R3"} {
 		check(t, b.sim.Settle(mchid, key, "SUCCESS"))
 	}
+	letters := &lettersWithout{key: longAgo, out: make(chan struct{})}
 	b.start(func(o *consumer.Options) {
-		o.Settlement.GiveUp = 365 * 24 * time.Hour // 44 hours here
+		letters.DeadLetters, o.DeadLetters = o.DeadLetters, letters
+		o.Settlement.GiveUp = 364 * 24 * time.Hour // 44 hours here
 		o.Merchants[0].Refunds = b.clientWith(mchid, 500*time.Millisecond)
 	})
 	b.becomes("R2", messages.StatusSucceeded)
 	b.becomes("R3", messages.StatusSucceeded)
-	if got := b.statuses(messages.KindRefund, "R1"); len(got) > 0 {
-		t.Errorf("R1: %v", got)
+	for _, key := range []string{"R1", longAgo} {
+		if got := b.statuses(messages.KindRefund, key); len(got) > 0 {
+			t.Errorf("%s: %v", key, got)
+		}
 	}
 	b.sim.ClearFaults()
 	b.becomes("R1", messages.StatusSucceeded)
+	close(letters.out)
+	b.becomes(longAgo, messages.StatusSucceeded)
 	for limit := time.Now().Add(patience); ; { // a look may be under way
 		last, err := must(b.js.Stream(t.Context(), b.subjects.SettlementsStream())).GetLastMsgForSubject(t.Context(), b.subjects.SettlementTogether(mchid, "T"))
 		if err == nil && string(last.Data) == `{"version":2}` && last.Header.Get("Wxpay-Stream-Seq") == "7" {

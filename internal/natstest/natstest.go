@@ -6,13 +6,16 @@
 package natstest
 
 import (
+	"bufio"
 	"errors"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +63,26 @@ func Client(t testing.TB, s *natsembed.Server) *nats.Conn {
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// PublishRaw publishes a message with a header block that no client library would write, and returns when the server has it: what is
+// published to the same stream after that is stored after it.
+func PublishRaw(t testing.TB, serverURL, subject, header, body string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(serverURL, "nats://"))
+	if err != nil {
+		t.Fatalf("natstest: %v", err)
+	}
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "CONNECT {\"headers\":true}\r\nHPUB %s %d %d\r\n%s%s\r\nPING\r\n", subject, len(header), len(header)+len(body), header, body)
+	if err != nil {
+		t.Fatalf("natstest: %v", err)
+	}
+	for lines := bufio.NewScanner(conn); lines.Scan() && lines.Text() != "PONG"; {
+		if strings.HasPrefix(lines.Text(), "-ERR") {
+			t.Fatalf("natstest: server: %s", lines.Text())
+		}
+	}
 }
 
 // Address is a loopback address that can be listened on again after who listened there was stopped or killed: its port is below

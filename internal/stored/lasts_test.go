@@ -1,10 +1,8 @@
 package stored_test
 
 import (
-	"bufio"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -64,7 +62,7 @@ func TestLasts(t *testing.T) {
 		t.Error("a stream that is not there was read")
 	}
 
-	publishRaw(t, nc.ConnectedUrl(), "s.broken.1", "NATS/1.0\r\nno header at all\r\n\r\n")
+	natstest.PublishRaw(t, nc.ConnectedUrl(), "s.broken.1", "NATS/1.0\r\nno header at all\r\n\r\n", "")
 	publish("s.c.2") // what was published before it is stored when this is
 	if got, err := stored.Lasts(t.Context(), nc, "S", []string{"s.a.*", "s.broken.*"}); err == nil {
 		t.Errorf("%d messages, and one that cannot be read was overlooked", len(got))
@@ -74,23 +72,5 @@ func TestLasts(t *testing.T) {
 	}
 	if got, err := stored.Lasts(t.Context(), nc, "S", []string{"s.many.*"}); err == nil {
 		t.Errorf("%d messages of more than can be read", len(got))
-	}
-}
-
-// publishRaw publishes a message with a header block that no client library would write, and returns when the server has it.
-func publishRaw(t *testing.T, url, subject, header string) {
-	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := fmt.Fprintf(conn, "CONNECT {\"headers\":true}\r\nHPUB %s %d %d\r\n%s\r\nPING\r\n", subject, len(header), len(header), header); err != nil {
-		t.Fatal(err)
-	}
-	for lines := bufio.NewScanner(conn); lines.Scan() && lines.Text() != "PONG"; {
-		if strings.HasPrefix(lines.Text(), "-ERR") {
-			t.Fatal(lines.Text())
-		}
 	}
 }
