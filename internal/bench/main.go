@@ -165,6 +165,7 @@ func (b *bench) run(ctx context.Context, dir, out string, only []string) (err er
 		}
 	}
 	b.report.table()
+	b.report.ratios()
 	return b.answers.end()
 }
 

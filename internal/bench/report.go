@@ -89,6 +89,41 @@ func (r *report) table() {
 	}
 }
 
+// ratios prints how the worker's rows compare with the naive consumer's: the median, and the range, of what each pair of neighbouring
+// measurements says. On a machine that others use, too, that holds when the figures themselves do not.
+func (r *report) ratios() {
+	title := "\nTo naive, measured just before"
+	for _, name := range r.names {
+		row, by, _ := strings.Cut(name, "/by=")
+		naive := row + "/by=" + byNaive
+		if by == byNaive || r.by[naive] == nil {
+			continue
+		}
+		line := fmt.Sprintf("  %-60s", name)
+		for _, unit := range slices.Sorted(maps.Keys(r.by[name])) {
+			if of := ratiosOf(r.by[name][unit], r.by[naive][unit]); len(of) > 0 {
+				line += fmt.Sprintf("  %s %.2f (%.2f–%.2f)", unit, of[len(of)/2], of[0], of[len(of)-1])
+			}
+		}
+		if title != "" {
+			fmt.Fprintln(r.screen, title)
+		}
+		fmt.Fprintln(r.screen, line)
+		title = ""
+	}
+}
+
+// ratiosOf are the ratios of figures that were taken in turn, in ascending order.
+func ratiosOf(figures, bases []float64) (all []float64) {
+	for i := range min(len(figures), len(bases)) {
+		if bases[i] > 0 {
+			all = append(all, figures[i]/bases[i])
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 func human(v float64, unit string) string {
 	digits := 0
 	switch {
