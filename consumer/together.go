@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -30,7 +31,7 @@ type asking[In, Out any] struct {
 	done chan struct{} // closed when out or err is there
 }
 
-// ask returns what came of it. When ctx ends first, it may be done all the same.
+// ask returns what came of it. When ctx ends first, it is done all the same if it is under way by then.
 func (t *together[In, Out]) ask(ctx context.Context, in In) (Out, error) {
 	a := &asking[In, Out]{in: in, done: make(chan struct{})}
 	t.mu.Lock()
@@ -44,8 +45,18 @@ func (t *together[In, Out]) ask(ctx context.Context, in In) (Out, error) {
 	case <-a.done:
 		return a.out, a.err
 	case <-ctx.Done():
+		t.giveUp(a)
 		var none Out
 		return none, ctx.Err()
+	}
+}
+
+// giveUp leaves the line.
+func (t *together[In, Out]) giveUp(a *asking[In, Out]) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i := slices.Index(t.line, a); i >= 0 {
+		t.line = slices.Delete(slices.Clone(t.line), i, i+1) // its array is also that of who is being served
 	}
 }
 

@@ -62,29 +62,39 @@ func TestThoseWhoWaitAreServedTogether(t *testing.T) {
 	})
 }
 
-// Who does not wait any longer holds nobody up.
-func TestWhoGivesUpIsServedInVain(t *testing.T) {
+// Who does not wait any longer holds nobody up, and what he asked for is not done any more.
+func TestWhoGivesUpIsNotServed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
+		var served []int
 		goOn := make(chan struct{})
 		all := together[int, int]{
 			weight: func(int) int { return 1 }, most: func() int { return 10 },
-			do: func(asked []int) ([]int, error) { <-goOn; return asked, nil },
+			do: func(asked []int) ([]int, error) { served = append(served, asked...); <-goOn; return asked, nil },
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		first := make(chan error, 1)
-		go func() { _, err := all.ask(t.Context(), 1); first <- err }()
-		synctest.Wait()
-		if _, err := all.ask(ctx, 2); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("gave up with %v", err)
+		told := make(chan error, 3)
+		for _, n := range []int{1, 2, 3, 4} { // 1 is being served, 3 gives up
+			ctx, cancel := t.Context(), context.CancelFunc(func() {})
+			if n == 3 {
+				ctx, cancel = context.WithTimeout(ctx, time.Second)
+			}
+			go func() {
+				defer cancel()
+				got, err := all.ask(ctx, n)
+				if gaveUp := errors.Is(err, context.DeadlineExceeded); gaveUp != (n == 3) || !gaveUp && got != n {
+					t.Errorf("%d was told %d, %v", n, got, err)
+				}
+				told <- err
+			}()
+			synctest.Wait()
 		}
+		<-told
 		close(goOn)
-		if n, err := all.ask(t.Context(), 3); n != 3 || err != nil {
-			t.Errorf("%d, %v", n, err)
+		for range 3 {
+			<-told
 		}
-		if err := <-first; err != nil {
-			t.Error(err)
+		if !slices.Equal(served, []int{1, 2, 4}) {
+			t.Errorf("served %v", served)
 		}
 	})
 }
