@@ -63,8 +63,11 @@ func (l *ledger) lookUp(filters []string) ([]newest, error) {
 	}
 	for i, filter := range filters { // one key is looked up as such: the server answers that in fewer words
 		m, err := stored.Last(context.Background(), l.nc, l.subjects.OutcomesStream(), filter)
-		if errors.Is(err, stored.ErrNotFound) {
+		switch {
+		case errors.Is(err, stored.ErrNotFound):
 			err = nil
+		case errors.Is(err, context.DeadlineExceeded): // all who ask meanwhile wait: not once for each key
+			return nil, err
 		}
 		found[i] = newest{m, err}
 	}
