@@ -283,6 +283,28 @@ func TestRefundsFollowedTogetherDoNotWaitForEachOther(t *testing.T) {
 	}
 }
 
+// A worker that dies between the schedule that refunds share and an `accepted` leaves a refund that is followed, and whose command comes again:
+// then it is followed twice, and ends once.
+func TestARefundThatIsFollowedTwiceEndsOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.together("R1", "R2")
+	<-time.After(b.clock.Wall(absence + time.Second))
+	b.start()
+	b.publish(messages.KindRefund, refundBody("R1"))
+	b.becomes("R1", messages.StatusAccepted)
+	b.drainedCommands()
+	check(t, b.sim.Settle(mchid, "R1", "SUCCESS"))
+	check(t, b.sim.Settle(mchid, "R2", "SUCCESS"))
+	b.becomes("R1", messages.StatusSucceeded)
+	b.becomes("R2", messages.StatusSucceeded)
+	b.nothingFollowed()
+	b.settled()
+}
+
+// absence is how long two submissions of one refund must be apart.
+const absence = time.Minute
+
 // What is followed together and is not given up in time is so each by itself.
 func TestRefundsFollowedTogetherAreGivenUpEachByItself(t *testing.T) {
 	t.Parallel()
