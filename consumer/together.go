@@ -56,7 +56,7 @@ func (t *together[In, Out]) giveUp(a *asking[In, Out]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if i := slices.Index(t.line, a); i >= 0 {
-		t.line = slices.Delete(slices.Clone(t.line), i, i+1) // its array is also that of who is being served
+		t.line = slices.Delete(t.line, i, i+1)
 	}
 }
 
