@@ -81,6 +81,7 @@ func (w *settler) due(d *delivery) func(context.Context) {
 		return func(context.Context) { w.putOff(d, w.settlement.Max) }
 	}
 	if !w.enter(mchid) {
+		w.log.WithField(fieldMchID, mchid).Debug("looks put off: the merchant has as many in flight as it may")
 		return func(context.Context) { w.putOff(d, w.settlement.First) }
 	}
 	return func(work context.Context) {
