@@ -29,14 +29,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	natstest.Crowd(16)
+	natstest.Crowd(24)
 	os.Exit(m.Run())
 }
 
 const mchid = "1900000001"
 
-// speed is how much faster than the wall the worker's and the simulator's clock run: the rule of 60 seconds takes 0.3 s.
-const speed = 200
+// speed is how much faster than the wall the worker's and the simulator's clock run: the rule of 60 seconds takes 0.6 s.
+const speed = 100
 
 // bench is one installation for one test: a real NATS server, the simulator over TLS, and as many workers as are started.
 type bench struct {
@@ -49,7 +49,8 @@ type bench struct {
 	clock    *consumer.Clock
 	letters  *dlq.Queue
 	creds    map[string]*wxpaytest.Credentials
-	workers  []*worker // that were started
+	workers  []*worker     // that were started
+	timeout  time.Duration // for which clients wait for an answer
 
 	mu     sync.Mutex
 	events []event       // every outcome, in order; guarded by mu
@@ -84,7 +85,7 @@ func setupAt(t *testing.T, clock *consumer.Clock, sim wxpaytest.Options) *bench 
 // setupOn is setupAt at another NATS server.
 func setupOn(t *testing.T, url string, clock *consumer.Clock, sim wxpaytest.Options) *bench {
 	t.Helper()
-	b := &bench{t: t, url: url, clock: clock, news: make(chan struct{}), creds: map[string]*wxpaytest.Credentials{}}
+	b := &bench{t: t, url: url, clock: clock, timeout: patience, news: make(chan struct{}), creds: map[string]*wxpaytest.Credentials{}}
 	b.nc = must(nats.Connect(url, nats.MaxReconnects(-1), nats.Name(t.Name())))
 	t.Cleanup(b.nc.Close)
 	b.js = must(jetstream.New(b.nc))
@@ -100,6 +101,14 @@ func setupOn(t *testing.T, url string, clock *consumer.Clock, sim wxpaytest.Opti
 
 func (b *bench) merchant(mchid string) {
 	b.creds[mchid] = b.sim.AddMerchant(wxpaytest.Merchant{MchID: mchid, Balance: -1})
+}
+
+// fault is for faults after which workers start: their clients do not wait for long if there is no answer.
+func (b *bench) fault(f wxpaytest.Fault) {
+	if f.Answer == wxpaytest.AnswerSlow {
+		b.timeout = time.Second
+	}
+	b.sim.Fault(f)
 }
 
 func (b *bench) listen() {
@@ -182,22 +191,19 @@ func (w *worker) kill() {
 	w.cancel()
 }
 
-func (b *bench) client(mchid string) *wxpay.Client { return b.clientWith(mchid, 2*time.Second) }
-
-// clientWith is a client that waits so long for an answer.
-func (b *bench) clientWith(mchid string, timeout time.Duration) *wxpay.Client {
-	return b.clientBy(mchid, b.creds[mchid].PrivateKey, timeout)
+func (b *bench) client(mchid string) *wxpay.Client {
+	return b.clientBy(mchid, b.creds[mchid].PrivateKey)
 }
 
 // clientBy is a client with another signer.
-func (b *bench) clientBy(mchid string, signer crypto.Signer, timeout time.Duration) *wxpay.Client {
+func (b *bench) clientBy(mchid string, signer crypto.Signer) *wxpay.Client {
 	creds := b.creds[mchid]
 	keys := must(wxpay.NewKeySet(creds.PublicKeyID, map[string]*rsa.PublicKey{creds.PublicKeyID: creds.PublicKey}))
-	transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: b.sim.CertPool(), ConnectTimeout: 3 * time.Second})
+	transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: b.sim.CertPool(), ConnectTimeout: patience})
 	b.t.Cleanup(transport.CloseIdleConnections)
 	return must(wxpay.New(wxpay.Config{
 		MchID: mchid, SerialNo: creds.SerialNo, Signer: signer, Keys: keys,
-		Hosts: []string{b.sim.URL(), b.sim.BackupURL()}, Transport: transport, Timeout: timeout, Now: b.clock.Now,
+		Hosts: []string{b.sim.URL(), b.sim.BackupURL()}, Transport: transport, Timeout: b.timeout, Now: b.clock.Now,
 	}))
 }
 
@@ -421,10 +427,11 @@ func (r *recorder) calls() int {
 // patience is how long a test waits for what must come: long enough for a machine that does much else.
 const patience = 90 * time.Second
 
-const ackWait = 4 * time.Minute
+// ackWait is short enough for a test to wait for what a dead worker had, and long enough for a step on a machine that does much else.
+const ackWait = 5 * time.Minute
 
-// minPinnedTTL is short enough for a test to wait for a pin to run out.
-const minPinnedTTL = time.Second
+// minPinnedTTL is the same for a pin.
+const minPinnedTTL = 2 * time.Second
 
 func quiet() logrus.FieldLogger {
 	log := logrus.New()

@@ -408,7 +408,7 @@ func TestAReplyPutBackWithoutRecordsIsReadBack(t *testing.T) {
 			b := setup(t)
 			var reply messages.ReplyCommand
 			check(t, json.Unmarshal([]byte(replyBody), &reply))
-			check(t, b.clientWith(mchid, patience).RespondComplaint(t.Context(), complaintID, &wxpay.ComplaintResponse{
+			check(t, b.client(mchid).RespondComplaint(t.Context(), complaintID, &wxpay.ComplaintResponse{
 				ComplaintedMchID: reply.ComplaintedMchID, ResponseContent: reply.ResponseContent,
 			}))
 			<-time.After(b.clock.Wall(10 * time.Minute)) // longer than clocks may differ
@@ -460,7 +460,7 @@ func TestAnothersAttemptMakesOurMemoryOld(t *testing.T) {
 	var c messages.ReplyCommand
 	check(t, json.Unmarshal([]byte(replyBody), &c))
 	b.recordAs("another", &c, messages.StatusStarted)
-	check(t, b.clientWith(mchid, patience).RespondComplaint(t.Context(), complaintID, &wxpay.ComplaintResponse{
+	check(t, b.client(mchid).RespondComplaint(t.Context(), complaintID, &wxpay.ComplaintResponse{
 		ComplaintedMchID: c.ComplaintedMchID, ResponseContent: c.ResponseContent,
 	}))
 	if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {

@@ -49,12 +49,7 @@ func TestAPictureIsUploadedOnce(t *testing.T) {
 	b := setup(t)
 	b.merchant("1900000002")
 	b.put(map[string][]byte{"bill.png": picture(1), "copy of bill.png": picture(1), "other.png": picture(2)})
-	patient := func(o *consumer.Options) { // an upload whose answer is not awaited is made once more
-		o.AckWait = 12 * time.Hour // nothing gets lost here
-		for i, m := range o.Merchants {
-			o.Merchants[i].Complaints = b.clientWith(m.MchID, patience)
-		}
-	}
+	patient := func(o *consumer.Options) { o.AckWait = 12 * time.Hour } // nothing gets lost here
 	w := b.start(patient)
 	b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
 	b.publish(messages.KindReply, replyWith("P2", "C1", "obj://pictures/copy of bill.png"))
@@ -173,14 +168,13 @@ func TestBreakingAroundAnUpload(t *testing.T) {
 				t.Parallel()
 				b := setup(t)
 				b.put(map[string][]byte{"bill.png": picture(1)})
-				patient := func(o *consumer.Options) { o.Merchants[0].Complaints = b.clientWith(mchid, patience) }
 				c := &cut{at: "PUB wxpay.media.", lost: lost, dead: dead}
-				w := b.startVia(c, patient)
+				w := b.startVia(c)
 				b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
 				if dead {
 					<-w.lostWire
 					w.kill()
-					b.start(patient)
+					b.start()
 				}
 				if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
 					t.Errorf("%+v %+v", e.Outcome, e.Error)
@@ -210,7 +204,7 @@ func TestUploadsSurviveEveryAnswer(t *testing.T) {
 			b := setup(t)
 			b.put(map[string][]byte{"bill.png": picture(1)})
 			f.Endpoint, f.Times = wxpaytest.EndpointImageUpload, 2
-			b.sim.Fault(f)
+			b.fault(f)
 			b.start()
 			b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
 			if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {

@@ -192,7 +192,7 @@ func TestInvalidRequestIsNotBelievedBeforeAQuery(t *testing.T) {
 // What was refused is the command, not its number: another with that number, after a person has removed the first, is tried.
 func TestARefusalIsOfItsCommandOnly(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setupAt(t, consumer.FastClock(10), wxpaytest.Options{}) // it comes again after a minute: slow enough to take it away before that
 	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: 1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "INVALID_REQUEST"})
 	b.start()
 	refused := b.publish(messages.KindRefund, refundBody("R1"))
@@ -298,12 +298,12 @@ func TestEveryRefusalOfARefund(t *testing.T) {
 func (b *bench) v2(o *consumer.Options) {
 	for i := range o.Merchants {
 		creds := b.creds[o.Merchants[i].MchID]
-		transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: b.sim.CertPool(), ConnectTimeout: 3 * time.Second})
+		transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: b.sim.CertPool(), ConnectTimeout: patience})
 		b.t.Cleanup(transport.CloseIdleConnections)
 		o.Merchants[i].Refunds = must(wxpay.NewV2(wxpay.V2Config{
 			MchID: creds.MchID, AppID: creds.AppID, APIKey: []byte(creds.APIv2Key), Transport: transport,
 			Certificate: must(tls.X509KeyPair(creds.CertificatePEM, creds.PrivateKeyPEM())),
-			Hosts:       []string{b.sim.URL(), b.sim.BackupURL()}, Timeout: 2 * time.Second, Now: b.clock.Now,
+			Hosts:       []string{b.sim.URL(), b.sim.BackupURL()}, Timeout: b.timeout, Now: b.clock.Now,
 		}))
 	}
 }

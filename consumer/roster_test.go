@@ -88,8 +88,8 @@ func TestMerchantsComeAndGo(t *testing.T) {
 	nc := must(nats.Connect(b.url))
 	t.Cleanup(nc.Close)
 	all := []consumer.Merchant{
-		{MchID: mchid, Refunds: b.clientWith(mchid, patience), Complaints: b.clientWith(mchid, patience)},
-		{MchID: other, Refunds: b.clientWith(other, patience), Complaints: b.clientWith(other, patience)},
+		{MchID: mchid, Refunds: b.client(mchid), Complaints: b.client(mchid)},
+		{MchID: other, Refunds: b.client(other), Complaints: b.client(other)},
 	}
 	c := must(consumer.New(consumer.Options{
 		Conn: nc, Subjects: b.subjects, DeadLetters: must(dlq.New(nc, b.subjects)), Log: quiet(), Clock: b.clock, Merchants: all[:1],

@@ -39,7 +39,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	for _, f := range hardships {
 		if !f.ReturnFail {
 			f.Apply = f.Answer != wxpaytest.Answer429
-			b.sim.Fault(f)
+			b.fault(f)
 		}
 	}
 	b.start(func(o *consumer.Options) { o.Log = logger })

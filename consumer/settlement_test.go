@@ -169,7 +169,7 @@ func (b *bench) together(keys ...string) {
 		Command []byte      `json:"command"`
 	}
 	var all []refund
-	client := b.clientWith(mchid, patience)
+	client := b.client(mchid)
 	for _, key := range keys {
 		if key == unreadable {
 			all = append(all, refund{nats.Header{"Wxpay-Stream-Seq": {"7"}}, []byte(`{"version":2}`)})
@@ -250,7 +250,7 @@ func TestRefundsFollowedTogetherEndEachByItself(t *testing.T) {
 func TestRefundsFollowedTogetherDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, ID: "R1", Times: -1, Answer: wxpaytest.AnswerSlow})
+	b.fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, ID: "R1", Times: -1, Answer: wxpaytest.AnswerSlow})
 	b.together("R1", longAgo, unreadable, "R2", "R3")
 	for _, key := range []string{longAgo, "R1", "R2", "R3"} {
 		check(t, b.sim.Settle(mchid, key, "SUCCESS"))
@@ -259,7 +259,6 @@ func TestRefundsFollowedTogetherDoNotWaitForEachOther(t *testing.T) {
 	b.start(func(o *consumer.Options) {
 		letters.DeadLetters, o.DeadLetters = o.DeadLetters, letters
 		o.Settlement.GiveUp = 364 * 24 * time.Hour // 44 hours here
-		o.Merchants[0].Refunds = b.clientWith(mchid, 500*time.Millisecond)
 	})
 	b.becomes("R2", messages.StatusSucceeded)
 	b.becomes("R3", messages.StatusSucceeded)
@@ -327,7 +326,7 @@ func TestSettlementsOfOneMerchantDoNotWaitForAnothers(t *testing.T) {
 	b := setupWith(t, wxpaytest.Options{SettleAtOnce: true})
 	const other = "1900000002"
 	b.merchant(other)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, MchID: mchid, Times: -1, Answer: wxpaytest.AnswerSlow})
+	b.fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, MchID: mchid, Times: -1, Answer: wxpaytest.AnswerSlow})
 	b.start(func(o *consumer.Options) { o.Concurrency = 4 })
 	for i := range 40 {
 		b.publish(messages.KindRefund, refundBody(fmt.Sprintf("S%d", i)))

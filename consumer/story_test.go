@@ -77,10 +77,12 @@ const (
 // differs reports whether the story with that answer differs from one that is told already.
 func (s *story) differs(f wxpaytest.Fault, at stop) bool {
 	switch {
-	case at == stopAfter:
-		return s.writes == "" // reading back and writing have one record
 	case at == stopCall: // nobody is left to hear the answer
 		return f.Answer == wxpaytest.AnswerLost || f.Answer == wxpaytest.AnswerSlow
+	case at == stopAfter && s.writes != "": // reading back and writing have one record
+		return false
+	case at == stopBefore || at == stopAfter: // what comes after the call follows from the verdict, and others have the verdict of these
+		return f.ReturnFail || slices.Contains([]wxpaytest.Answer{wxpaytest.AnswerLost, wxpaytest.Answer429, wxpaytest.Answer5xx, wxpaytest.AnswerForged}, f.Answer)
 	}
 	return true
 }
@@ -124,7 +126,7 @@ func (s *story) tell(t *testing.T, f wxpaytest.Fault, apply bool, at stop) {
 		b.sim.Fault(wxpaytest.Fault{Endpoint: s.writes, Apply: apply, Answer: wxpaytest.AnswerLost})
 		f.Apply = false
 	}
-	b.sim.Fault(f)
+	b.fault(f)
 	c := &cut{at: s.record, lost: at == stopBefore, dead: true}
 	var w *worker
 	if at == stopBefore || at == stopAfter {
