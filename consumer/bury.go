@@ -84,9 +84,9 @@ func (l *lane) letter(o *order, why deadEnd) *messages.DeadLetter {
 		d.Key = o.cmd.Key()
 	}
 	if a := why.attempts; a != nil {
-		d.Attempts = a.writes
-		if !a.first.IsZero() {
-			d.FirstAt = a.first
+		d.Attempts = int(a.writes)
+		if a.first != 0 {
+			d.FirstAt = a.first.time()
 		}
 	}
 	var answer *wxpay.Error
@@ -161,7 +161,7 @@ func (l *lane) announce(ctx context.Context, o *order, letter *messages.DeadLett
 	if err != nil {
 		return again("failure unrecorded", l.retry.Initial, err)
 	}
-	l.memory.forget(memoryKey(letter.Kind, letter.Key))
+	l.memory.forget(letter.Kind, letter.Key)
 	return end{verdict: string(letter.Reason), status: messages.StatusFailed, reason: letter.Reason, letter: sequence,
 		failure: failureOf(letter)}
 }

@@ -25,6 +25,31 @@ func (c *Clock) At(wall time.Time) time.Time {
 	return c.start.Add(wall.Sub(c.start) * time.Duration(c.speed))
 }
 
+// moment is a time in a third of its memory, for what a hundred thousand commands keep: nanoseconds from when the process began, by the
+// monotonic clock where the time has a reading of it. The zero moment is none.
+type moment int64
+
+var processBegan = time.Now()
+
+// momentOf is the time as a moment; none for the zero time. Times before 1734 and after 2318 are as these.
+func momentOf(t time.Time) moment {
+	if t.IsZero() {
+		return 0
+	}
+	return moment(t.Sub(processBegan))
+}
+
+// time is the moment as a time again; the zero time if there is none.
+func (m moment) time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return processBegan.Add(time.Duration(m))
+}
+
+// since is how long ago a moment was; long if there is none.
+func (c *Clock) since(m moment) time.Duration { return c.Now().Sub(m.time()) }
+
 // Wall is how long d of this clock takes on the wall clock.
 func (c *Clock) Wall(d time.Duration) time.Duration {
 	if c == nil {

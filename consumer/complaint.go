@@ -126,7 +126,7 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 	now, a := l.clock.Now(), l.recallStep(o, s, e)
 	if e.status() == messages.StatusStarted {
 		if e.worker != l.ledger.worker { // whatever we remember, another may have called since
-			a.open, a.last = true, later(a.last, e.outcome.At)
+			a.open, a.last = true, momentOf(later(a.last.time(), e.outcome.At))
 		}
 		age := now.Sub(e.outcome.At)
 		switch mine := e.worker == l.ledger.worker; {
@@ -144,7 +144,7 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 	case firstAt.IsZero():
 		firstAt = now
 	}
-	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusStarted, Attempts: a.writes}
+	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusStarted, Attempts: int(a.writes)}
 	started, err := l.writeAs(ctx, o, e, out, s.digest, firstAt, 0)
 	if err != nil {
 		stop := l.unrecorded("unannounced", err)
@@ -160,24 +160,23 @@ var longAgo = time.Unix(0, 0)
 
 // recallStep returns what is known of the attempts at a step: our own memory, else what the ledger says.
 func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
-	key := memoryKey(s.kind, s.key)
-	a := l.memory.recall(key)
+	a := l.memory.recall(s.kind, s.key)
 	if a != nil {
 		return a
 	}
 	a = &attempts{}
 	if e.outcome != nil { // begun before, by somebody who may have called at any time since
-		a.last, a.open = e.outcome.At, true
+		a.last, a.open = momentOf(e.outcome.At), true
 	}
 	if e.status() == messages.StatusStarted { // and not failed: then the tries are counted anew
-		if a.writes, a.first = e.outcome.Attempts, e.firstAt; e.firstAt.Equal(longAgo) {
-			a.first = e.outcome.At
+		if a.writes, a.first = told(e.outcome.Attempts), momentOf(e.firstAt); e.firstAt.Equal(longAgo) {
+			a.first = momentOf(e.outcome.At)
 		}
 	}
 	if e.outcome == nil && headerUint(o.header, messages.HeaderReplays) > 0 {
 		a.open, a.lost = true, true
 	}
-	l.memory.keep(key, a)
+	l.memory.keep(s.kind, s.key, a)
 	return a
 }
 
@@ -188,7 +187,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 		if a.ranOut(l.retry, l.clock.Now()) {
 			settling = absenceDelay // "nothing happened" will be the last word on it
 		}
-		if young := settling - l.clock.Now().Sub(a.last); young > 0 {
+		if young := settling - l.clock.since(a.last); young > 0 {
 			return again("settling", young, nil)
 		}
 		if stop := l.askComplaint(ctx, o, s, e, a, then); stop != nil {
@@ -214,7 +213,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	o.wrote = true
 	err = s.write(calling)
 	turn.end()
-	a.last = l.clock.Now() // nobody knows when within the call it was carried out
+	a.last = momentOf(l.clock.Now()) // nobody knows when within the call it was carried out
 	// Crash here: it may have happened, and only `started` says so. The redelivery reads the complaint back.
 	verdict := Classify(callComplaint, err)
 	paced(turn, verdict, err)
@@ -228,8 +227,8 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 			o.wrote = wrote
 			return again("out of budget", 0, err)
 		}
-		a.repeats++
-		return l.waitOrHold(s.key, verdict, again(verdict.String(), l.retry.Delay(a.repeats), err))
+		a.repeated()
+		return l.waitOrHold(s.key, verdict, again(verdict.String(), l.retry.Delay(int(a.repeats)), err))
 	case Hold:
 		*a = before
 		return l.holdNow(verdict, err)
@@ -238,7 +237,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 		if a.ranOut(l.retry, l.clock.Now()) {
 			return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, step: s.name, attempts: a})
 		}
-		return l.waitOrHold(s.key, verdict, again(verdict.String(), l.retry.Delay(a.writes), err))
+		return l.waitOrHold(s.key, verdict, again(verdict.String(), l.retry.Delay(int(a.writes)), err))
 	case Doubtful:
 		l.troubled(s.key, verdict, err)
 		// Refused by the complaint's state: perhaps because it is done already.
@@ -252,7 +251,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	case Rejected:
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, step: s.name, attempts: a})
 	default:
-		return l.waitOrHold(s.key, verdict, again(verdict.String(), max(complaintSettling, l.retry.Delay(a.writes)), err))
+		return l.waitOrHold(s.key, verdict, again(verdict.String(), max(complaintSettling, l.retry.Delay(int(a.writes))), err))
 	}
 }
 
@@ -273,7 +272,7 @@ func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *
 		if verdict == Hold {
 			return stop(l.holdNow(verdict, err))
 		}
-		return stop(l.waitOrHold(s.key, verdict, again("unasked: "+verdict.String(), l.retry.Delay(a.writes+a.repeats), err)))
+		return stop(l.waitOrHold(s.key, verdict, again("unasked: "+verdict.String(), l.retry.Delay(a.tries()), err)))
 	}
 	switch s.shows(state) {
 	case foundSame:
@@ -286,13 +285,13 @@ func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *
 
 // succeed records that a step is done.
 func (l *lane) succeed(ctx context.Context, o *order, s step, e *entry, a *attempts) end {
-	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusSucceeded, Attempts: max(a.writes, 1)}
+	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusSucceeded, Attempts: max(int(a.writes), 1)}
 	if _, err := l.writeAs(ctx, o, e, out, s.digest, e.firstAt, 0); err != nil {
 		// Crash here, or a publish in doubt: WeChat Pay has it, `started` stands. The redelivery reads back and records it.
 		a.open = true
 		return l.unrecorded("unrecorded", err)
 	}
-	l.memory.forget(memoryKey(s.kind, s.key))
+	l.memory.forget(s.kind, s.key)
 	return end{verdict: Done.String(), status: messages.StatusSucceeded}
 }
 

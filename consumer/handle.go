@@ -199,7 +199,7 @@ func (l *lane) record(ctx context.Context, o *order, e *entry, out *messages.Out
 		// the ledger, and where that is silent asks WeChat Pay.
 		return l.unrecorded("unrecorded", err)
 	}
-	l.memory.forget(memoryKey(out.Kind, out.Key))
+	l.memory.forget(out.Kind, out.Key)
 	return end{verdict: Done.String(), status: out.Status}
 }
 
@@ -223,5 +223,3 @@ func (l *lane) writeAs(ctx context.Context, o *order, e *entry, out *messages.Ou
 		firstAt: firstAt, commandSeq: o.sequence, commandsSeq: commandsSeq,
 	})
 }
-
-func memoryKey(kind messages.Kind, key string) string { return string(kind) + "/" + key }

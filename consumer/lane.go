@@ -69,7 +69,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 			log: s.log.WithField(fieldLane, name),
 		},
 		family: f, mchid: m.MchID, stop: func() {},
-		memory: memory{by: map[string]*attempts{}},
+		memory: newMemory(),
 		turns:  turns{tail: map[string]chan struct{}{}},
 		line:   newLine(),
 

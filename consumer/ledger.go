@@ -24,8 +24,8 @@ type ledger struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	subjects messages.Subjects
-	worker   string // who we are in `started` events
-	recent   recent // what we wrote ourselves: a replica may not have it yet
+	worker   string  // who we are in `started` events
+	recent   *recent // what we wrote ourselves: a replica may not have it yet
 	lookups  together[string, newest]
 }
 
@@ -33,7 +33,7 @@ type ledger struct {
 const maxLookups = stored.MaxLasts / 6
 
 func newLedger(nc *nats.Conn, js jetstream.JetStream, subjects messages.Subjects) *ledger {
-	l := &ledger{nc: nc, js: js, subjects: subjects, worker: nuid.Next()}
+	l := &ledger{nc: nc, js: js, subjects: subjects, worker: nuid.Next(), recent: newRecent()}
 	l.lookups.do, l.lookups.weight, l.lookups.most = l.lookUp, func(string) int { return 1 }, func() int { return maxLookups }
 	return l
 }
@@ -233,38 +233,27 @@ type note struct {
 
 // recent remembers for a while which record of a key we wrote last.
 type recent struct {
-	mu       sync.Mutex
-	turned   time.Time         // when new was begun; guarded by mu
-	old, new map[string]uint64 // sequences by the keys' filters; guarded by mu
+	mu sync.Mutex
+	by fading[string, uint64] // sequences by the keys' filters; guarded by mu
 }
 
 // recentFor is how long a record is remembered, at least: replicas are behind by much less.
 const recentFor = 5 * time.Second
 
-// turn forgets what is old; mu must be held.
-func (r *recent) turn() {
-	age := time.Since(r.turned)
-	if r.new != nil && age <= recentFor {
-		return
-	}
-	if r.old = r.new; age > 2*recentFor {
-		r.old = nil
-	}
-	r.new, r.turned = map[string]uint64{}, time.Now()
-}
+func newRecent() *recent { return &recent{by: fading[string, uint64]{lasts: recentFor, now: time.Now}} }
 
 func (r *recent) wrote(filter string, sequence uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.turn()
-	r.new[filter] = sequence
+	r.by.put(filter, sequence)
 }
 
+// sequence returns that of the key's record, 0 if none is remembered.
 func (r *recent) sequence(filter string) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.turn()
-	return max(r.old[filter], r.new[filter])
+	sequence, _ := r.by.get(filter)
+	return sequence
 }
 
 // failedWith reports whether the key has a `failed` that names the dead letter, be it the key's newest record or not.

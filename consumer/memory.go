@@ -2,24 +2,28 @@ package consumer
 
 import (
 	"errors"
+	"hash/maphash"
+	"math"
 	"sync"
 	"time"
 	"unique"
 
+	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 )
 
 // attempts is what this process remembers of the calls it made for one key. It is knowledge to go on, not a record: who
 // has none of a command that was delivered before must assume that a call was made a moment ago and ask.
+//
+// A hundred thousand commands may be in back-off: BenchmarkBackOff tells what one keeps.
 type attempts struct {
-	writes  int       // deliveries that made at least one writing call
-	first   time.Time // when the first of them, or the first vain read-back, began
-	last    time.Time // up to when the newest writing call may have been carried out
-	open    bool      // whether it is open if that call did something
-	lost    bool      // whether earlier tries may have been made of which no record is left
-	refusal *refusal  // of a refund that is not believed before a query, a minute later, shows nothing; nil if there was none
-	// repeats counts deliveries that came to nothing without counting as an attempt: they only stretch the delay.
-	repeats int
+	first   moment   // when the first of the writes, or the first vain read-back, began
+	last    moment   // up to when the newest writing call may have been carried out
+	refusal *refusal // of a refund that is not believed before a query, a minute later, shows nothing; nil if there was none
+	writes  int32    // deliveries that made at least one writing call
+	repeats uint16   // deliveries that came to nothing without counting as an attempt: they only stretch the delay
+	open    bool     // whether it is open if the newest call did something
+	lost    bool     // whether earlier tries may have been made of which no record is left
 }
 
 // refusal is a proven refusal of a command, as far as a dead letter tells of it: a hundred thousand may be kept, nearly all of which say
@@ -51,48 +55,71 @@ func (r *refusal) cause() error {
 	return &wxpay.Error{HTTPStatus: says.httpStatus, Code: says.code, Message: says.message, RequestID: r.requestID, Proven: true}
 }
 
+// told is a number of writes that a record tells.
+func told(writes int) int32 { return int32(min(writes, math.MaxInt32)) }
+
 // wrote notes that a writing call is about to be made: the only one of this delivery for the key.
 func (a *attempts) wrote(now time.Time) {
 	a.writes++
-	if a.first.IsZero() {
-		a.first = now
+	if a.first == 0 {
+		a.first = momentOf(now)
 	}
-	a.last, a.open = now, true
+	a.last, a.open = momentOf(now), true
 }
+
+// repeated notes a delivery that came to nothing.
+func (a *attempts) repeated() {
+	if a.repeats < math.MaxUint16 {
+		a.repeats++
+	}
+}
+
+// tries is how often the command has come to nothing, by which its next delay is reckoned.
+func (a *attempts) tries() int { return int(a.writes) + int(a.repeats) }
 
 // asked notes a read-back that came to nothing. Its age counts like that of an attempt, unless nobody was reached or our own
 // setup was at fault.
 func (a *attempts) asked(v Verdict, now time.Time) {
-	a.repeats++
-	if a.first.IsZero() && v != Unreached && v != Hold {
-		a.first = now
+	a.repeated()
+	if a.first == 0 && v != Unreached && v != Hold {
+		a.first = momentOf(now)
 	}
 }
 
 // ranOut reports whether no further attempt may be made.
 func (a *attempts) ranOut(r Retry, now time.Time) bool {
-	return a.writes >= r.MaxAttempts || (!a.first.IsZero() && now.Sub(a.first) >= r.MaxAge)
+	return int(a.writes) >= r.MaxAttempts || a.first != 0 && now.Sub(a.first.time()) >= r.MaxAge
 }
 
 // maxMemories bounds a lane's memory. MaxAckPending bounds the commands that are in back-off; what is above it belongs to
 // commands that another worker has finished since.
 const maxMemories = 2 * maxAckPending
 
-// memory holds the attempts of a lane's unfinished commands.
+// memory holds the attempts of a lane's unfinished commands, by a hash of their kinds and keys. Two of which the hashes are equal, one pair in
+// 2⁶⁴, would take each other's attempts for their own: then one might be called for without asking first, by its own number or after
+// its own `started`.
 type memory struct {
+	seed maphash.Seed
+
 	mu sync.Mutex
-	by map[string]*attempts // by kind and key; guarded by mu. The attempts belong to whoever has the key's turn
+	by map[uint64]*attempts // guarded by mu. The attempts belong to whoever has the key's turn
+}
+
+func newMemory() memory { return memory{seed: maphash.MakeSeed(), by: map[uint64]*attempts{}} }
+
+func (m *memory) hash(kind messages.Kind, key string) uint64 {
+	return maphash.Comparable(m.seed, [2]string{string(kind), key})
 }
 
 // recall returns what is remembered of the key, nil if nothing is.
-func (m *memory) recall(key string) *attempts {
+func (m *memory) recall(kind messages.Kind, key string) *attempts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.by[key]
+	return m.by[m.hash(kind, key)]
 }
 
 // keep remembers the attempts under the key.
-func (m *memory) keep(key string, a *attempts) {
+func (m *memory) keep(kind messages.Kind, key string, a *attempts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.by) >= maxMemories {
@@ -101,14 +128,14 @@ func (m *memory) keep(key string, a *attempts) {
 			break
 		}
 	}
-	m.by[key] = a
+	m.by[m.hash(kind, key)] = a
 }
 
 // forget drops what is remembered of the key: its command has ended.
-func (m *memory) forget(key string) {
+func (m *memory) forget(kind messages.Kind, key string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.by, key)
+	delete(m.by, m.hash(kind, key))
 }
 
 // clear forgets everything.

@@ -139,7 +139,7 @@ func (l *lane) mediaID(ctx context.Context, o *order, a *attempts, image []byte)
 	if a.ranOut(l.retry, l.clock.Now()) {
 		return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, attempts: a}))
 	}
-	return stop(l.waitOrHold(o.cmd.Key(), verdict, again("not uploaded: "+verdict.String(), l.retry.Delay(a.writes+a.repeats), err)))
+	return stop(l.waitOrHold(o.cmd.Key(), verdict, again("not uploaded: "+verdict.String(), l.retry.Delay(a.tries()), err)))
 }
 
 func (l *lane) knownMedia(ctx context.Context, subject string) (string, error) {

@@ -57,6 +57,9 @@ func (s *suspicion) note(o *order, e end) {
 		delete(s.deaths, o.sequence)
 		return
 	}
+	if o.delivered < suspectAfter {
+		return // the next delivery is not suspected either
+	}
 	if len(s.answered) >= maxMemories {
 		for other := range s.answered { // any: it may be suspected once more
 			delete(s.answered, other)

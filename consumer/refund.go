@@ -20,18 +20,17 @@ type Refunds interface {
 //
 // The number and the parameters are the command's at every attempt. What may have happened is asked about first.
 func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry) end {
-	key := memoryKey(messages.KindRefund, cmd.OutRefundNo)
-	a := l.memory.recall(key)
+	a := l.memory.recall(messages.KindRefund, cmd.OutRefundNo)
 	if a == nil {
 		a = &attempts{}
 		switch failed := e.status() == messages.StatusFailed; {
 		case o.delivered > 1 && !o.untouched, failed && mayHaveHappened(e.outcome.Error):
 			// Somebody may have called a moment ago, and died since. Nothing is known of it: ask, and wait before repeating.
-			a.open, a.last = true, l.clock.Now()
+			a.open, a.last = true, momentOf(l.clock.Now())
 		case failed, o.delivered > 1, l.forgotten(o):
 			a.open = true // no attempt is known of: asking once is enough
 		}
-		l.memory.keep(key, a)
+		l.memory.keep(messages.KindRefund, cmd.OutRefundNo, a)
 	}
 	if wait := l.holding(cmd.SubMchID); wait > 0 {
 		return again("held", heldDelay(wait), nil)
@@ -53,8 +52,8 @@ func (l *lane) uncalled(o *order) bool {
 	if !ok || o.wrote || o.delivered > 1 && !o.untouched {
 		return false
 	}
-	a := l.memory.recall(memoryKey(messages.KindRefund, cmd.OutRefundNo))
-	return a == nil || !a.open || a.last.IsZero()
+	a := l.memory.recall(messages.KindRefund, cmd.OutRefundNo)
+	return a == nil || !a.open || a.last == 0
 }
 
 // mayHaveHappened reports whether a dead letter of that failure leaves it open if something was done.
@@ -78,11 +77,11 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 	case err == nil && !sameRefund(cmd, found):
 		return l.bury(ctx, o, conflictWith(cmd.OutRefundNo)), true
 	case err == nil:
-		return l.record(ctx, o, e, refundOutcome(cmd, found, max(a.writes, 1))), true
+		return l.record(ctx, o, e, refundOutcome(cmd, found, max(int(a.writes), 1))), true
 	case absent(err):
 		l.troubled(cmd.Key(), Rejected, err)
 		// A query does not see the newest refunds: what it does not show is believed only a minute after the last attempt.
-		if young := absenceDelay - l.clock.Now().Sub(a.last); young > 0 {
+		if young := absenceDelay - l.clock.since(a.last); young > 0 {
 			return again("absent so far", young, nil), true
 		}
 		if r := a.refusal; r != nil && r.sequence == o.sequence {
@@ -99,7 +98,7 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 	if verdict == Hold {
 		return l.holdNow(verdict, err), true
 	}
-	return l.waitOrHold(cmd.Key(), verdict, again("unasked: "+verdict.String(), l.retry.Delay(a.writes+a.repeats), err)), true
+	return l.waitOrHold(cmd.Key(), verdict, again("unasked: "+verdict.String(), l.retry.Delay(a.tries()), err)), true
 }
 
 // createRefund makes the one call that moves money.
@@ -118,7 +117,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	o.wrote = true
 	created, err := l.merchant().Refunds.CreateRefund(calling, refundRequest(cmd))
 	turn.end()
-	a.last = l.clock.Now() // nobody knows when within the call it was carried out
+	a.last = momentOf(l.clock.Now()) // nobody knows when within the call it was carried out
 	// Crash here: the refund may exist, no outcome says so. The redelivery asks by the same out_refund_no.
 	verdict := Classify(callRefund, err)
 	paced(turn, verdict, err)
@@ -133,20 +132,20 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	}
 	switch verdict {
 	case Done:
-		return l.record(ctx, o, e, refundOutcome(cmd, created, a.writes))
+		return l.record(ctx, o, e, refundOutcome(cmd, created, int(a.writes)))
 	case Unreached:
 		*a = before
 		if errors.Is(err, errNoTurn) {
 			o.wrote = wrote
 			return again("out of budget", 0, err)
 		}
-		a.repeats++
-		return l.waitOrHold(cmd.Key(), verdict, again(verdict.String(), l.retry.Delay(a.repeats), err))
+		a.repeated()
+		return l.waitOrHold(cmd.Key(), verdict, again(verdict.String(), l.retry.Delay(int(a.repeats)), err))
 	case Hold:
 		*a = before
-		a.repeats++
+		a.repeated()
 		if cmd.SubMchID != "" && notEnough(err) {
-			return l.holdSub(cmd.SubMchID, a.repeats, err)
+			return l.holdSub(cmd.SubMchID, int(a.repeats), err)
 		}
 		return l.holdNow(verdict, err)
 	case Transient:
@@ -165,7 +164,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		l.troubled(cmd.Key(), verdict, err)
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, attempts: a})
 	default:
-		return l.waitOrHold(cmd.Key(), verdict, again(verdict.String(), max(absenceDelay, l.retry.Delay(a.writes)), err))
+		return l.waitOrHold(cmd.Key(), verdict, again(verdict.String(), max(absenceDelay, l.retry.Delay(int(a.writes))), err))
 	}
 }
 
@@ -187,7 +186,7 @@ func (l *lane) laterOrExhausted(ctx context.Context, o *order, a *attempts, err 
 	if a.ranOut(l.retry, l.clock.Now()) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, attempts: a})
 	}
-	return l.waitOrHold(o.cmd.Key(), Transient, again(Transient.String(), l.retry.Delay(a.writes), err))
+	return l.waitOrHold(o.cmd.Key(), Transient, again(Transient.String(), l.retry.Delay(int(a.writes)), err))
 }
 
 func refundRequest(c *messages.RefundCommand) *wxpay.RefundRequest {

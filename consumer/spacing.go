@@ -13,34 +13,23 @@ import (
 type spacing struct {
 	clock *Clock
 	seed  maphash.Seed
-	begun time.Time // what times are counted from
 
-	mu   sync.Mutex
-	by   map[uint64]spaced // when an order was last refunded, by the hash of each of its numbers; guarded by mu
-	past []marked          // every mark that was made, oldest first; guarded by mu
+	mu sync.Mutex
+	by fading[uint64, spaced] // when an order was last refunded, by the hash of each of its numbers; guarded by mu
 }
 
 func newSpacing(clock *Clock) *spacing {
-	return &spacing{clock: clock, seed: maphash.MakeSeed(), begun: clock.Now(), by: map[uint64]spaced{}}
-}
-
-// marked is a mark that is forgotten when its minute is over, unless there is a newer one.
-type marked struct {
-	order uint64
-	at    time.Duration
+	return &spacing{clock: clock, seed: maphash.MakeSeed(), by: fading[uint64, spaced]{lasts: absenceDelay, now: clock.Now}}
 }
 
 // spaced is the last refund of an order.
 type spaced struct {
-	at time.Duration
+	at moment
 	of uint64 // the hash of its out_refund_no, which the rule lets through: when it may be repeated is decided elsewhere; 0 if there are several
 }
 
 // hash stands for a number.
 func (s *spacing) hash(number string) uint64 { return max(1, maphash.String(s.seed, number)) }
-
-// since is when a time was.
-func (s *spacing) since(at time.Time) time.Duration { return at.Sub(s.begun) }
 
 // claim takes the order for a refund now, or returns how long it must still wait. Refunds of one order less than a minute
 // apart are refused.
@@ -48,18 +37,17 @@ func (s *spacing) since(at time.Time) time.Duration { return at.Sub(s.begun) }
 func (s *spacing) claim(numbers []string, outRefundNo string) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, of := s.since(s.clock.Now()), s.hash(outRefundNo)
-	s.forget(now)
+	of := s.hash(outRefundNo)
 	wait := time.Duration(0)
 	for _, number := range numbers {
-		if last, recent := s.by[s.hash(number)]; recent && last.of != of {
-			wait = max(wait, absenceDelay-(now-last.at))
+		if last, known := s.by.get(s.hash(number)); known && last.of != of {
+			wait = max(wait, absenceDelay-s.clock.since(last.at))
 		}
 	}
 	if wait > 0 {
 		return wait
 	}
-	s.mark(now, numbers, of)
+	s.mark(s.clock.Now(), numbers, of)
 	return 0
 }
 
@@ -68,7 +56,7 @@ func (s *spacing) release(numbers []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, number := range numbers {
-		delete(s.by, s.hash(number))
+		s.by.delete(s.hash(number))
 	}
 }
 
@@ -77,28 +65,13 @@ func (s *spacing) release(numbers []string) {
 func (s *spacing) called(numbers []string, outRefundNo string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mark(s.since(s.clock.Now()), numbers, s.hash(outRefundNo))
+	s.mark(s.clock.Now(), numbers, s.hash(outRefundNo))
 }
 
-func (s *spacing) mark(at time.Duration, numbers []string, of uint64) {
+// mark notes a refund of an order at a time that is not to come; mu must be held.
+func (s *spacing) mark(at time.Time, numbers []string, of uint64) {
 	for _, number := range numbers {
-		order := s.hash(number)
-		s.by[order] = spaced{at, of}
-		s.past = append(s.past, marked{order, at})
-	}
-}
-
-// forget drops what is older than a minute. Each mark is looked at once.
-func (s *spacing) forget(now time.Duration) {
-	n := 0
-	for n < len(s.past) && now-s.past[n].at >= absenceDelay {
-		if order := s.past[n].order; s.by[order].at == s.past[n].at {
-			delete(s.by, order)
-		}
-		n++
-	}
-	if s.past = s.past[n:]; n > 0 && len(s.past) == 0 {
-		s.past, s.by = nil, map[uint64]spaced{} // a map does not give back what it once held
+		s.by.put(s.hash(number), spaced{momentOf(at), of})
 	}
 }
 
@@ -109,10 +82,10 @@ func (s *spacing) inherited(at time.Time, numbers []string, outRefundNo string) 
 	defer s.mu.Unlock()
 	for _, number := range numbers {
 		of := s.hash(outRefundNo)
-		if last, known := s.by[s.hash(number)]; known && last.of != of {
+		if last, known := s.by.get(s.hash(number)); known && last.of != of {
 			of = 0
 		}
-		s.mark(s.since(at), []string{number}, of)
+		s.mark(at, []string{number}, of)
 	}
 }
 

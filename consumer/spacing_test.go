@@ -62,13 +62,15 @@ func TestSpacingForgets(t *testing.T) {
 			s.called(order, "R")
 			time.Sleep(10 * time.Millisecond)
 		}
-		if len(s.by) != 2000 {
-			t.Errorf("%d numbers within the minute", len(s.by))
+		if len(s.by.young) != 2000 || len(s.by.old) != 0 {
+			t.Errorf("%d and %d numbers within the minute", len(s.by.young), len(s.by.old))
 		}
-		time.Sleep(time.Minute)
-		s.claim(orderNumbers("T", ""), "R")
-		if len(s.by) != 1 || len(s.past) != 1 {
-			t.Errorf("%d numbers and %d marks a minute later", len(s.by), len(s.past))
+		for range 2 {
+			time.Sleep(time.Minute)
+			s.claim(orderNumbers("T", ""), "R")
+		}
+		if len(s.by.young) != 1 || len(s.by.old) != 1 {
+			t.Errorf("%d and %d numbers two minutes later", len(s.by.young), len(s.by.old))
 		}
 	})
 }

@@ -62,6 +62,8 @@ func NewTransport(c TransportConfig) *http.Transport {
 		MaxConnsPerHost:        max(c.MaxConnsPerHost, 0),
 		MaxIdleConnsPerHost:    idle,
 		IdleConnTimeout:        30 * time.Second,
+		ReadBufferSize:         1 << 10, // beside those of TLS: small, for there may be hundreds of connections
+		WriteBufferSize:        2 << 10, // one write for a request without pictures
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 }

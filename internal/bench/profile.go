@@ -38,7 +38,7 @@ func (b *bench) heap(ctx context.Context, when string, w *process) error {
 	if b.profiles == "" {
 		return nil
 	}
-	return fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/heap", w.pprof), filepath.Join(b.profiles, "Memory_"+when+".pprof"))
+	return fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/heap?gc=1", w.pprof), filepath.Join(b.profiles, "Memory_"+when+".pprof"))
 }
 
 func fetchProfile(ctx context.Context, address string, window time.Duration, file string) error {
