@@ -193,6 +193,7 @@ func TestTwoWorkersWithOneCommand(t *testing.T) {
 // gate is a wire to the NATS server on which nothing moves from the moment at which something is about to be written until
 // it is opened.
 type gate struct {
+	via  nats.CustomDialer // nil = the network
 	at   string
 	once sync.Once
 	shut chan struct{} // closed when that moment has come
@@ -200,7 +201,11 @@ type gate struct {
 }
 
 func (g *gate) Dial(network, address string) (net.Conn, error) {
-	conn, err := net.Dial(network, address)
+	dial := net.Dial
+	if g.via != nil {
+		dial = g.via.Dial
+	}
+	conn, err := dial(network, address)
 	return &gatedConn{conn, g}, err
 }
 

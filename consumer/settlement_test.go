@@ -282,27 +282,69 @@ func TestRefundsFollowedTogetherDoNotWaitForEachOther(t *testing.T) {
 	}
 }
 
-// A worker that dies between the schedule that refunds share and an `accepted` leaves a refund that is followed, and whose command comes again:
-// then it is followed twice, and ends once.
-func TestARefundThatIsFollowedTwiceEndsOnce(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.together("R1", "R2")
-	<-time.After(b.clock.Wall(absence + time.Second))
-	b.start()
-	b.publish(messages.KindRefund, refundBody("R1"))
-	b.becomes("R1", messages.StatusAccepted)
-	b.drainedCommands()
-	check(t, b.sim.Settle(mchid, "R1", "SUCCESS"))
-	check(t, b.sim.Settle(mchid, "R2", "SUCCESS"))
-	b.becomes("R1", messages.StatusSucceeded)
-	b.becomes("R2", messages.StatusSucceeded)
-	b.nothingFollowed()
-	b.settled()
+// signalling tells when a refund was asked for.
+type signalling struct {
+	consumer.Refunds
+	answered chan<- struct{}
 }
 
-// absence is how long two submissions of one refund must be apart.
-const absence = time.Minute
+func (s signalling) CreateRefund(ctx context.Context, r *wxpay.RefundRequest) (*wxpay.Refund, error) {
+	defer func() { s.answered <- struct{}{} }()
+	return s.Refunds.CreateRefund(ctx, r)
+}
+
+// A worker that dies between the schedule that refunds share and an `accepted` leaves refunds that are followed, and whose commands come again:
+// then they are followed twice, and end once.
+func TestDyingBetweenASharedScheduleAndAccepted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	keys := []string{"R1", "R2", "R3", "R4", "R5", "R6", "R7", "R8"}
+	first, others := make(chan struct{}), make(chan struct{})
+	arrived, answered := make(chan struct{}, len(keys)), make(chan struct{}, len(keys))
+	for _, key := range keys {
+		hold := others
+		if key == "R1" {
+			hold = first
+		}
+		b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, ID: key, Apply: true, Arrived: arrived, Hold: hold})
+		b.publish(messages.KindRefund, refundBody(key))
+	}
+	c := &cut{at: "refund.R2.accepted", lost: true, dead: true}
+	g := &gate{via: c, at: "wxpay.settlement.at.1900000001.R1 ", shut: make(chan struct{}), open: make(chan struct{})}
+	w := b.startVia(g, func(o *consumer.Options) { o.Merchants[0].Refunds = signalling{o.Merchants[0].Refunds, answered} })
+	for range keys {
+		<-arrived
+	}
+	close(first)
+	<-g.shut // R1's schedule is being written: what is accepted now shares the next one
+	close(others)
+	for range keys {
+		<-answered
+	}
+	close(g.open)
+	<-w.lostWire
+	w.kill()
+	stream := must(b.js.Stream(t.Context(), b.subjects.SettlementsStream()))
+	if shared := must(stream.Info(t.Context(), jetstream.WithSubjectFilter("wxpay.settlement.at.1900000001.*"))).State.Subjects; len(shared) >= len(keys) {
+		t.Fatalf("each has a schedule of its own: %v", shared)
+	}
+	b.start()
+	for _, key := range keys {
+		b.becomes(key, messages.StatusAccepted)
+	}
+	b.drainedCommands()
+	for _, key := range keys {
+		check(t, b.sim.Settle(mchid, key, "SUCCESS"))
+	}
+	for _, key := range keys {
+		b.becomes(key, messages.StatusSucceeded)
+	}
+	b.nothingFollowed()
+	b.settled()
+	if !c.broken() {
+		t.Error("the story never came to that step")
+	}
+}
 
 // What is followed together and is not given up in time is so each by itself.
 func TestRefundsFollowedTogetherAreGivenUpEachByItself(t *testing.T) {
