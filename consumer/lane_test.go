@@ -218,6 +218,31 @@ func TestABacklogGoesThroughWithoutAPause(t *testing.T) {
 	b.settled()
 }
 
+// Where nearly all that a lane may have in flight hangs, the rest goes on: room for few is filled, too.
+func TestRoomForFewIsFilled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const hanging = 31
+	b.timeout = 2 * patience // they hang for as long as is waited for the others
+	release, arrived := make(chan struct{}), make(chan struct{}, hanging)
+	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: hanging, Apply: true, Arrived: arrived, Hold: release})
+	b.start(func(o *consumer.Options) { o.Concurrency, o.AckWait = hanging+1, 12*time.Hour })
+	for i := range hanging {
+		b.publish(messages.KindRefund, refundBody(fmt.Sprintf("H%d", i)))
+	}
+	for range hanging {
+		<-arrived
+	}
+	for i := range 3 {
+		b.publish(messages.KindRefund, refundBody(fmt.Sprintf("R%d", i)))
+	}
+	for i := range 3 {
+		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
+	}
+	close(release)
+	b.settled()
+}
+
 // A lane that has no room keeps its pin: its commands do not go to a second worker beside the first.
 func TestAFullLaneKeepsItsPin(t *testing.T) {
 	t.Parallel()

@@ -57,6 +57,7 @@ type queue struct {
 	free     time.Time   // when we saw, at the start, that nobody had the queue nor anything of it in hand; zero since it was ours
 	giving   bool        // it is being given up: nothing more is asked for
 	rest     time.Time   // it has been: nothing is asked for before this
+	fewSince time.Time   // when there came to be room, for few; zero if there is none, or for enough
 	held     []*delivery // arrived beyond what was asked for (after a reconnect), kept alive until there is room
 }
 
@@ -193,13 +194,39 @@ func (q *queue) refill() error {
 	if q.giving || time.Now().Before(q.rest) {
 		return q.pull.keepPin()
 	}
-	if room := q.limit() - q.inFlight - len(q.held); room > 0 && !q.pull.open() {
-		if ahead := q.ahead(); ahead > 0 {
-			room = min(room, ahead)
-		}
-		return q.pull.ask(room)
+	limit := q.limit()
+	room := limit - q.inFlight - len(q.held)
+	if room <= 0 || q.pull.open() || q.few(room, limit) {
+		return q.pull.keepPin()
 	}
-	return q.pull.keepPin()
+	if ahead := q.ahead(); ahead > 0 {
+		room = min(room, ahead)
+	}
+	return q.pull.ask(room)
+}
+
+const (
+	// A pull for each command would be a sixth to a third of all the processor time that a v2 refund costs (measured at half load): so it is
+	// for a sixteenth of what may be in flight, at least.
+	worthPulling = 16
+	// fewWait is how long room for fewer waits for more: where others hang, the rest of the queue does not.
+	fewWait = 5 * time.Millisecond
+)
+
+// few reports whether there is room for so few that it should wait for more.
+func (q *queue) few(room, limit int) bool {
+	now := time.Now()
+	switch {
+	case room >= min(limit, q.concurrency)/worthPulling:
+	case q.fewSince.IsZero():
+		q.fewSince = now
+		time.AfterFunc(fewWait, q.nudge)
+		return true
+	case now.Sub(q.fewSince) < fewWait:
+		return true
+	}
+	q.fewSince = time.Time{}
+	return false
 }
 
 // take deals with a message that arrived: a delivery, or the server's word on a pull.
