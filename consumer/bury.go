@@ -86,7 +86,7 @@ func (l *lane) letter(o *order, why deadEnd) *messages.DeadLetter {
 	if a := why.attempts; a != nil {
 		d.Attempts = int(a.writes)
 		if a.first != 0 {
-			d.FirstAt = a.first.time()
+			d.FirstAt = l.clock.timeOf(a.first)
 		}
 	}
 	var answer *wxpay.Error

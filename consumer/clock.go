@@ -1,6 +1,9 @@
 package consumer
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Clock tells the worker the time. The nil Clock is the wall clock.
 //
@@ -25,30 +28,39 @@ func (c *Clock) At(wall time.Time) time.Time {
 	return c.start.Add(wall.Sub(c.start) * time.Duration(c.speed))
 }
 
-// moment is a time in a third of its memory, for what a hundred thousand commands keep: nanoseconds from when the process began, by the
-// monotonic clock where the time has a reading of it. The zero moment is none.
+// moment is a time in a third of its memory, for what a hundred thousand commands keep: nanoseconds from when the process began. The zero
+// moment is none. The monotonic clock counts them, so that what was a minute ago stays a minute ago when the wall clock is set.
 type moment int64
 
 var processBegan = time.Now()
 
-// momentOf is the time as a moment; none for the zero time. Times before 1734 and after 2318 are as these.
-func momentOf(t time.Time) moment {
+// moment is the moment now.
+func (c *Clock) moment() moment { return moment(c.Now().Sub(processBegan)) }
+
+// momentOf is a time as a moment; none for the zero time. A time that somebody else has noted counts from the wall clock as it is set now.
+func (c *Clock) momentOf(t time.Time) moment {
 	if t.IsZero() {
 		return 0
 	}
-	return moment(t.Sub(processBegan))
+	now := c.Now()
+	return moment(now.Sub(processBegan) - now.Sub(t))
 }
 
-// time is the moment as a time again; the zero time if there is none.
-func (m moment) time() time.Time {
+// timeOf is a moment as a time; the zero time for none.
+func (c *Clock) timeOf(m moment) time.Time {
 	if m == 0 {
 		return time.Time{}
 	}
-	return processBegan.Add(time.Duration(m))
+	return c.Now().Add(-c.since(m))
 }
 
-// since is how long ago a moment was; long if there is none.
-func (c *Clock) since(m moment) time.Duration { return c.Now().Sub(m.time()) }
+// since is how long ago a moment was; longer than anything if there is none.
+func (c *Clock) since(m moment) time.Duration {
+	if m == 0 {
+		return math.MaxInt64
+	}
+	return time.Duration(c.moment() - m)
+}
 
 // Wall is how long d of this clock takes on the wall clock.
 func (c *Clock) Wall(d time.Duration) time.Duration {

@@ -126,7 +126,7 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 	now, a := l.clock.Now(), l.recallStep(o, s, e)
 	if e.status() == messages.StatusStarted {
 		if e.worker != l.ledger.worker { // whatever we remember, another may have called since
-			a.open, a.last = true, momentOf(later(a.last.time(), e.outcome.At))
+			a.open, a.last = true, l.clock.momentOf(later(l.clock.timeOf(a.last), e.outcome.At))
 		}
 		age := now.Sub(e.outcome.At)
 		switch mine := e.worker == l.ledger.worker; {
@@ -166,11 +166,11 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 	}
 	a = &attempts{}
 	if e.outcome != nil { // begun before, by somebody who may have called at any time since
-		a.last, a.open = momentOf(e.outcome.At), true
+		a.last, a.open = l.clock.momentOf(e.outcome.At), true
 	}
 	if e.status() == messages.StatusStarted { // and not failed: then the tries are counted anew
-		if a.writes, a.first = told(e.outcome.Attempts), momentOf(e.firstAt); e.firstAt.Equal(longAgo) {
-			a.first = momentOf(e.outcome.At)
+		if a.writes, a.first = told(e.outcome.Attempts), l.clock.momentOf(e.firstAt); e.firstAt.Equal(longAgo) {
+			a.first = l.clock.momentOf(e.outcome.At)
 		}
 	}
 	if e.outcome == nil && headerUint(o.header, messages.HeaderReplays) > 0 {
@@ -184,7 +184,7 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) end {
 	if a.open {
 		settling := complaintSettling
-		if a.ranOut(l.retry, l.clock.Now()) {
+		if a.ranOut(l.retry, l.clock.moment()) {
 			settling = absenceDelay // "nothing happened" will be the last word on it
 		}
 		if young := settling - l.clock.since(a.last); young > 0 {
@@ -195,7 +195,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 		}
 		a.open = false
 	}
-	if a.ranOut(l.retry, l.clock.Now()) {
+	if a.ranOut(l.retry, l.clock.moment()) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, message: "tries ran out; the complaint does not show it", step: s.name, attempts: a})
 	}
 	if stop := l.upload(ctx, o, a); stop != nil { // begun before, and it did not happen
@@ -209,11 +209,11 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	}
 	defer turn.end()
 	before, wrote := *a, o.wrote
-	a.wrote(l.clock.Now())
+	a.wrote(l.clock.moment())
 	o.wrote = true
 	err = s.write(calling)
 	turn.end()
-	a.last = momentOf(l.clock.Now()) // nobody knows when within the call it was carried out
+	a.last = l.clock.moment() // nobody knows when within the call it was carried out
 	// Crash here: it may have happened, and only `started` says so. The redelivery reads the complaint back.
 	verdict := Classify(callComplaint, err)
 	paced(turn, verdict, err)
@@ -234,7 +234,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 		return l.holdNow(verdict, err)
 	case Transient:
 		a.open = before.open
-		if a.ranOut(l.retry, l.clock.Now()) {
+		if a.ranOut(l.retry, l.clock.moment()) {
 			return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, step: s.name, attempts: a})
 		}
 		return l.waitOrHold(s.key, verdict, again(verdict.String(), l.retry.Delay(int(a.writes)), err))
@@ -264,11 +264,11 @@ func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *
 		return stop(again("out of budget", 0, err))
 	}
 	if err != nil {
-		if a.ranOut(l.retry, l.clock.Now()) {
+		if a.ranOut(l.retry, l.clock.moment()) {
 			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))
 		}
 		verdict := Classify(callRead, err)
-		a.asked(verdict, l.clock.Now())
+		a.asked(verdict, l.clock.moment())
 		if verdict == Hold {
 			return stop(l.holdNow(verdict, err))
 		}

@@ -127,7 +127,7 @@ func (l *lane) look(ctx context.Context, o *order) end {
 		}
 		return l.bury(ctx, o, deadEnd{
 			reason: messages.ReasonUnresolved, message: "accepted, and without an end for as long as it was followed", cause: err,
-			attempts: &attempts{writes: told(made), first: momentOf(o.began)},
+			attempts: &attempts{writes: told(made), first: l.clock.momentOf(o.began)},
 		})
 	}
 	return end{verdict: "looked", status: e.status(), err: err, goesOn: true}

@@ -59,12 +59,12 @@ func (r *refusal) cause() error {
 func told(writes int) int32 { return int32(min(writes, math.MaxInt32)) }
 
 // wrote notes that a writing call is about to be made: the only one of this delivery for the key.
-func (a *attempts) wrote(now time.Time) {
+func (a *attempts) wrote(now moment) {
 	a.writes++
 	if a.first == 0 {
-		a.first = momentOf(now)
+		a.first = now
 	}
-	a.last, a.open = momentOf(now), true
+	a.last, a.open = now, true
 }
 
 // repeated notes a delivery that came to nothing.
@@ -79,16 +79,16 @@ func (a *attempts) tries() int { return int(a.writes) + int(a.repeats) }
 
 // asked notes a read-back that came to nothing. Its age counts like that of an attempt, unless nobody was reached or our own
 // setup was at fault.
-func (a *attempts) asked(v Verdict, now time.Time) {
+func (a *attempts) asked(v Verdict, now moment) {
 	a.repeated()
 	if a.first == 0 && v != Unreached && v != Hold {
-		a.first = momentOf(now)
+		a.first = now
 	}
 }
 
 // ranOut reports whether no further attempt may be made.
-func (a *attempts) ranOut(r Retry, now time.Time) bool {
-	return int(a.writes) >= r.MaxAttempts || a.first != 0 && now.Sub(a.first.time()) >= r.MaxAge
+func (a *attempts) ranOut(r Retry, now moment) bool {
+	return int(a.writes) >= r.MaxAttempts || a.first != 0 && time.Duration(now-a.first) >= r.MaxAge
 }
 
 // maxMemories bounds a lane's memory. MaxAckPending bounds the commands that are in back-off; what is above it belongs to

@@ -135,8 +135,8 @@ func (l *lane) mediaID(ctx context.Context, o *order, a *attempts, image []byte)
 	case Hold:
 		return stop(l.holdNow(verdict, err))
 	}
-	a.asked(verdict, l.clock.Now())
-	if a.ranOut(l.retry, l.clock.Now()) {
+	a.asked(verdict, l.clock.moment())
+	if a.ranOut(l.retry, l.clock.moment()) {
 		return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, attempts: a}))
 	}
 	return stop(l.waitOrHold(o.cmd.Key(), verdict, again("not uploaded: "+verdict.String(), l.retry.Delay(a.tries()), err)))

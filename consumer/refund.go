@@ -26,7 +26,7 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 		switch failed := e.status() == messages.StatusFailed; {
 		case o.delivered > 1 && !o.untouched, failed && mayHaveHappened(e.outcome.Error):
 			// Somebody may have called a moment ago, and died since. Nothing is known of it: ask, and wait before repeating.
-			a.open, a.last = true, momentOf(l.clock.Now())
+			a.open, a.last = true, l.clock.moment()
 		case failed, o.delivered > 1, l.forgotten(o):
 			a.open = true // no attempt is known of: asking once is enough
 		}
@@ -40,7 +40,7 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 			return e
 		}
 	}
-	if a.ranOut(l.retry, l.clock.Now()) {
+	if a.ranOut(l.retry, l.clock.moment()) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, message: "tries ran out; WeChat Pay shows no such refund", attempts: a})
 	}
 	return l.createRefund(ctx, o, cmd, e, a)
@@ -90,11 +90,11 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 		a.open = false
 		return end{}, false
 	}
-	if a.ranOut(l.retry, l.clock.Now()) {
+	if a.ranOut(l.retry, l.clock.moment()) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, attempts: a}), true
 	}
 	verdict := Classify(callRead, err)
-	a.asked(verdict, l.clock.Now())
+	a.asked(verdict, l.clock.moment())
 	if verdict == Hold {
 		return l.holdNow(verdict, err), true
 	}
@@ -113,11 +113,11 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		return again("order refunded a moment ago", wait, nil)
 	}
 	before, wrote := *a, o.wrote
-	a.wrote(l.clock.Now())
+	a.wrote(l.clock.moment())
 	o.wrote = true
 	created, err := l.merchant().Refunds.CreateRefund(calling, refundRequest(cmd))
 	turn.end()
-	a.last = momentOf(l.clock.Now()) // nobody knows when within the call it was carried out
+	a.last = l.clock.moment() // nobody knows when within the call it was carried out
 	// Crash here: the refund may exist, no outcome says so. The redelivery asks by the same out_refund_no.
 	verdict := Classify(callRefund, err)
 	paced(turn, verdict, err)
@@ -183,7 +183,7 @@ func paced(t *turn, v Verdict, err error) {
 
 // laterOrExhausted ends a delivery whose attempt did nothing for sure.
 func (l *lane) laterOrExhausted(ctx context.Context, o *order, a *attempts, err error) end {
-	if a.ranOut(l.retry, l.clock.Now()) {
+	if a.ranOut(l.retry, l.clock.moment()) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, attempts: a})
 	}
 	return l.waitOrHold(o.cmd.Key(), Transient, again(Transient.String(), l.retry.Delay(int(a.writes)), err))

@@ -71,7 +71,7 @@ func (s *spacing) called(numbers []string, outRefundNo string) {
 // mark notes a refund of an order at a time that is not to come; mu must be held.
 func (s *spacing) mark(at time.Time, numbers []string, of uint64) {
 	for _, number := range numbers {
-		s.by.put(s.hash(number), spaced{momentOf(at), of})
+		s.by.put(s.hash(number), spaced{s.clock.momentOf(at), of})
 	}
 }
 
@@ -82,7 +82,7 @@ func (s *spacing) inherited(at time.Time, numbers []string, outRefundNo string) 
 	defer s.mu.Unlock()
 	for _, number := range numbers {
 		of := s.hash(outRefundNo)
-		if last, known := s.by.get(s.hash(number)); known && last.of != of {
+		if last, known := s.by.get(s.hash(number)); known && last.of != of && s.clock.since(last.at) < absenceDelay {
 			of = 0
 		}
 		s.mark(at, []string{number}, of)
