@@ -51,7 +51,8 @@ func (c *Clock) timeOf(m moment) time.Time {
 	if m == 0 {
 		return time.Time{}
 	}
-	return c.Now().Add(-c.since(m))
+	now := c.Now()
+	return now.Add(time.Duration(m) - now.Sub(processBegan))
 }
 
 // since is how long ago a moment was; longer than anything if there is none.

@@ -29,3 +29,21 @@ func TestAMarkIsADeathOfItsWorker(t *testing.T) {
 		t.Errorf("metadata %v", metadata)
 	}
 }
+
+// A command that this process has handed back, however often, is no suspect: it has killed nobody. One that was delivered as often and never
+// answered is.
+func TestWhatIsAnsweredIsNoSuspect(t *testing.T) {
+	s := suspicion{answered: map[uint64]bool{}, deaths: map[uint64]int{}}
+	for n := range uint64(10) {
+		d := &delivery{sequence: 7, delivered: n + 1}
+		if s.suspected(d) {
+			t.Errorf("suspected at delivery %d", d.delivered)
+		}
+		s.note(&order{delivery: d, sequence: d.sequence}, again("waits", 0, nil))
+	}
+	for n := range uint64(suspectAfter + 1) {
+		if d := (&delivery{sequence: 8, delivered: n + 1}); s.suspected(d) != (d.delivered > suspectAfter) {
+			t.Errorf("never answered, delivery %d: suspected is %t", d.delivered, s.suspected(d))
+		}
+	}
+}

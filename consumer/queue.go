@@ -57,7 +57,7 @@ type queue struct {
 	free     time.Time   // when we saw, at the start, that nobody had the queue nor anything of it in hand; zero since it was ours
 	giving   bool        // it is being given up: nothing more is asked for
 	rest     time.Time   // it has been: nothing is asked for before this
-	fewSince time.Time   // when there came to be room, for few; zero if there is none, or for enough
+	fewSince time.Time   // when there first came to be room for few since we last asked; zero if there did not
 	held     []*delivery // arrived beyond what was asked for (after a reconnect), kept alive until there is room
 }
 
@@ -196,7 +196,7 @@ func (q *queue) refill() error {
 	}
 	limit := q.limit()
 	room := limit - q.inFlight - len(q.held)
-	if room <= 0 || q.pull.open() || q.few(room, limit) {
+	if room <= 0 || q.pull.open() || q.few(room, limit/worthPulling) {
 		return q.pull.keepPin()
 	}
 	if ahead := q.ahead(); ahead > 0 {
@@ -214,10 +214,10 @@ const (
 )
 
 // few reports whether there is room for so few that it should wait for more.
-func (q *queue) few(room, limit int) bool {
+func (q *queue) few(room, enough int) bool {
 	now := time.Now()
 	switch {
-	case room >= min(limit, q.concurrency)/worthPulling:
+	case room >= enough:
 	case q.fewSince.IsZero():
 		q.fewSince = now
 		time.AfterFunc(fewWait, q.nudge)

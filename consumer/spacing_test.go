@@ -52,6 +52,38 @@ func TestInheritedRefundsWaitForEachOther(t *testing.T) {
 	})
 }
 
+// An order is remembered for its whole minute, also where most of what was noted with it is forgotten meanwhile.
+func TestSpacingRemembersForAWholeMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, order, taken := newSpacing(nil), orderNumbers("T1", ""), orderNumbers("T2", "")
+		s.claim(orderNumbers("T0", ""), "R0")
+		time.Sleep(50 * time.Second)
+		s.called(order, "R1")
+		s.claim(taken, "R3")
+		time.Sleep(20 * time.Second)
+		if wait := s.claim(order, "R2"); wait != 40*time.Second {
+			t.Errorf("20 seconds later: %s", wait)
+		}
+		s.release(taken) // refused: nothing came about
+		if wait := s.claim(taken, "R4"); wait != 0 {
+			t.Errorf("after a refusal: %s", wait)
+		}
+	})
+}
+
+// Who takes a lane over waits for what may have been called for within a minute, not for what is remembered beyond it.
+func TestInheritedRefundsDoNotWaitForOldOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, order := newSpacing(nil), orderNumbers("T1", "")
+		s.called(order, "R1")
+		time.Sleep(61 * time.Second)
+		s.inherited(time.Now(), order, "R2")
+		if wait := s.claim(order, "R2"); wait != 0 {
+			t.Errorf("the only one there was waits %s for itself", wait)
+		}
+	})
+}
+
 // A minute's orders cost little, and nothing when the minute is over.
 func TestSpacingForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 // heapRoom is how far the heap may grow before anything is collected: with the program itself and its stacks well under 100 MB.
 const heapRoom = 40 << 20
 
-// leastGarbage is what may gather in any case, in percent of what is in use. With 100,000 commands in back-off half of that took 17 MB less
-// and two fifths more processor time (measured).
+// leastGarbage is what may gather in any case, in percent of what is in use. With 100,000 commands in back-off half of that took 10 MB less
+// and 17 % of the processors for collecting, not 10.5 (measured).
 const leastGarbage = 50
 
 // letGarbageGather lets garbage gather in the process from now on, unless its environment says when to collect.
