@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
@@ -43,7 +44,7 @@ func (c counted) CreateRefund(ctx context.Context, r *wxpay.RefundRequest) (*wxp
 }
 
 // as has a worker's calls counted under its name.
-func (c *census) as(worker string) option {
+func (c *census) as(worker string) consumertest.Option {
 	return func(o *consumer.Options) {
 		for i, m := range o.Merchants {
 			o.Merchants[i].Refunds = counted{m.Refunds, func() {
@@ -60,25 +61,25 @@ func TestALaneThatOnlyWaitsIsNotGivenUp(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for _, id := range []string{"1900000002", "1900000003", "1900000004"} {
-		b.merchant(id)
+		b.Merchant(id)
 	}
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NO_AUTH"})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NO_AUTH"})
 	patient := func(o *consumer.Options) { o.Retry.Initial, o.Retry.Max = 24*time.Hour, 24*time.Hour } // 7 minutes here
-	b.start(patient)
-	for id := range b.creds {
-		b.publishFor(id, messages.KindRefund, refundBody("R1"))
+	b.Start(patient)
+	for id := range b.Creds {
+		b.PublishFor(id, messages.KindRefund, consumertest.RefundBody("R1"))
 	}
-	b.until("all handed back", func() bool {
-		return len(slices.DeleteFunc(slices.Clone(b.acks), func(ack string) bool { return !strings.HasPrefix(ack, "-NAK") })) == len(b.creds)
+	b.Until("all handed back", func() bool {
+		return len(slices.DeleteFunc(b.Acks(), func(ack string) bool { return !strings.HasPrefix(ack, "-NAK") })) == len(b.Creds)
 	})
-	looks := must(b.nc.SubscribeSync("$JS.API.CONSUMER.LIST.>"))
+	looks := must(b.NC.SubscribeSync("$JS.API.CONSUMER.LIST.>"))
 	for range 5 { // by then it has noticed that nothing is in flight
-		must(looks.NextMsg(patience))
+		must(looks.NextMsg(consumertest.Patience))
 	}
-	unpins := must(b.nc.SubscribeSync("$JS.API.CONSUMER.UNPIN.>"))
-	b.start(patient)
+	unpins := must(b.NC.SubscribeSync("$JS.API.CONSUMER.UNPIN.>"))
+	b.Start(patient)
 	for range 10 { // two workers look, several times each
-		must(looks.NextMsg(patience))
+		must(looks.NextMsg(consumertest.Patience))
 	}
 	if n, _, err := unpins.Pending(); err != nil || n > 0 {
 		t.Errorf("%d lanes given up, %v", n, err)
@@ -91,25 +92,25 @@ func TestBusyLanesAreSpread(t *testing.T) {
 	b := setup(t)
 	merchants := []string{mchid, "1900000002", "1900000003", "1900000004"}
 	for _, id := range merchants[1:] {
-		b.merchant(id)
+		b.Merchant(id)
 	}
 	c := &census{last: map[string]string{}}
-	b.start(c.as("first"))
+	b.Start(c.as("first"))
 	n := 0
 	round := func() { // one refund of each merchant: its lane stays busy
 		n++
 		for _, id := range merchants {
-			b.publishFor(id, messages.KindRefund, fmt.Sprintf(`{"out_refund_no":"R%d","transaction_id":"%sTX%d","amount":{"refund":1,"total":1}}`, n, id, n))
+			b.PublishFor(id, messages.KindRefund, fmt.Sprintf(`{"out_refund_no":"R%d","transaction_id":"%sTX%d","amount":{"refund":1,"total":1}}`, n, id, n))
 		}
 		for _, id := range merchants {
-			b.await("accepted", func(e event) bool {
+			b.Await("accepted", func(e consumertest.Event) bool {
 				return e.MchID == id && e.Key == fmt.Sprintf("R%d", n) && e.Status == messages.StatusAccepted
 			})
 		}
 	}
 	until := func(what string, fits func() bool) {
 		t.Helper()
-		for limit := time.Now().Add(patience); !fits(); round() {
+		for limit := time.Now().Add(consumertest.Patience); !fits(); round() {
 			if time.Now().After(limit) {
 				t.Fatalf("never seen: %s: %v", what, c.last)
 			}
@@ -119,7 +120,7 @@ func TestBusyLanesAreSpread(t *testing.T) {
 	if c.of("first") != 4 {
 		t.Fatalf("served by %v", c.last)
 	}
-	second := b.start(c.as("second"))
+	second := b.Start(c.as("second"))
 	until("two lanes each", func() bool { return c.of("first") == 2 && c.of("second") == 2 })
 	for range 20 {
 		round()
@@ -127,7 +128,7 @@ func TestBusyLanesAreSpread(t *testing.T) {
 	if c.of("first") != 2 || c.of("second") != 2 {
 		t.Errorf("the lanes did not stay: %v", c.last)
 	}
-	check(t, second.stop())
+	check(t, second.Stop())
 	until("all lanes back", func() bool { return c.of("first") == 4 })
-	b.settled()
+	b.Settled()
 }

@@ -7,61 +7,35 @@ import (
 	"testing"
 	"time"
 
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
 )
-
-const complaintID = "200201820200101080076610000"
-
-const (
-	replyBody    = `{"id":"P1","complaint_id":"` + complaintID + `","complainted_mchid":"1900000001","response_content":"已与用户沟通解决"}`
-	completeBody = `{"id":"C1","complaint_id":"` + complaintID + `","complainted_mchid":"1900000001"}`
-	approveBody  = `{"id":"D1","complaint_id":"` + complaintID + `","action":"APPROVE","launch_refund_day":0,"remark":"已处理完成","metadata":{"agent":"7"},
-		"reply":{"complainted_mchid":"1900000001","response_content":"已与用户沟通解决"},
-		"refund":{"out_refund_no":"R1","transaction_id":"TX1","amount":{"refund":100,"total":100}}}`
-	rejectBody = `{"id":"D2","complaint_id":"` + complaintID + `","action":"REJECT","reject_reason":"拒绝退款","reject_media_list":["MediaId"],"launch_refund_day":3}`
-)
-
-// operates returns the operate_type of a complaint's history that the merchant brought about, in order.
-func (b *bench) operates() (got []string) {
-	book, ok := b.sim.ComplaintBook(complaintID)
-	if !ok {
-		return nil
-	}
-	for _, h := range book.History {
-		if h.OperateType != "USER_CREATE_COMPLAINT" {
-			got = append(got, h.OperateType)
-		}
-	}
-	return got
-}
 
 // A decision is a sequence: reply, approval, refund; each recorded before the next begins.
 func TestDecisionRepliesApprovesAndRefunds(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start()
-	b.publish(messages.KindDecision, approveBody, "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	d := b.end(messages.KindDecision, "D1")
-	r := b.end(messages.KindRefund, "R1")
-	b.settled()
-	if d.Status != messages.StatusSucceeded || d.Attempts != 1 || d.Metadata["agent"] != "7" || d.ComplaintID != complaintID {
+	b.Start()
+	b.Publish(messages.KindDecision, consumertest.ApproveBody, "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	d := b.End(messages.KindDecision, "D1")
+	r := b.End(messages.KindRefund, "R1")
+	b.Settled()
+	if d.Status != messages.StatusSucceeded || d.Attempts != 1 || d.Metadata["agent"] != "7" || d.ComplaintID != consumertest.ComplaintID {
 		t.Errorf("decision: %+v %+v", d.Outcome, d.Error)
 	}
-	if r.Status != messages.StatusAccepted || r.Metadata["agent"] != "7" || r.ComplaintID != complaintID || r.header.Get("traceparent") == "" {
+	if r.Status != messages.StatusAccepted || r.Metadata["agent"] != "7" || r.ComplaintID != consumertest.ComplaintID || r.Header.Get("traceparent") == "" {
 		t.Errorf("refund: %+v %+v", r.Outcome, r.Error)
 	}
-	if got := b.operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}) {
+	if got := b.Operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}) {
 		t.Errorf("history %v", got)
 	}
 	var order []string
-	b.mu.Lock()
-	for _, e := range b.events {
+	for _, e := range b.Events() {
 		if e.Kind != messages.KindRefund {
 			order = append(order, fmt.Sprintf("%s %s", e.Key, e.Status))
 		}
 	}
-	b.mu.Unlock()
 	for i := len(order) - 1; i > 0; i-- { // on a slow machine a start may be announced anew before the call
 		if strings.HasSuffix(order[i], "started") && slices.Contains(order[:i], order[i]) {
 			order = slices.Delete(order, i, i+1)
@@ -70,7 +44,7 @@ func TestDecisionRepliesApprovesAndRefunds(t *testing.T) {
 	if want := []string{"D1 started", "D1:reply started", "D1:reply succeeded", "D1 succeeded"}; !slices.Equal(order, want) {
 		t.Errorf("events %v, want %v", order, want)
 	}
-	approvals := b.sim.RequestsTo(wxpaytest.EndpointUpdateRefundProgress)
+	approvals := b.Sim.RequestsTo(wxpaytest.EndpointUpdateRefundProgress)
 	if body := string(approvals[0].Body); body != `{"action":"APPROVE","launch_refund_day":0,"remark":"已处理完成"}` {
 		t.Errorf("approval sent as %s", body)
 	}
@@ -79,13 +53,13 @@ func TestDecisionRepliesApprovesAndRefunds(t *testing.T) {
 func TestRejectionSendsItsOwnFieldsOnly(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start()
-	b.publish(messages.KindDecision, rejectBody)
-	if e := b.end(messages.KindDecision, "D2"); e.Status != messages.StatusSucceeded {
+	b.Start()
+	b.Publish(messages.KindDecision, consumertest.RejectBody)
+	if e := b.End(messages.KindDecision, "D2"); e.Status != messages.StatusSucceeded {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	b.settled()
-	if body := string(b.sim.RequestsTo(wxpaytest.EndpointUpdateRefundProgress)[0].Body); body != `{"action":"REJECT","reject_reason":"拒绝退款","reject_media_list":["MediaId"]}` {
+	b.Settled()
+	if body := string(b.Sim.RequestsTo(wxpaytest.EndpointUpdateRefundProgress)[0].Body); body != `{"action":"REJECT","reject_reason":"拒绝退款","reject_media_list":["MediaId"]}` {
 		t.Errorf("rejection sent as %s", body)
 	}
 }
@@ -95,28 +69,28 @@ func TestRejectionSendsItsOwnFieldsOnly(t *testing.T) {
 func TestRefusedReplyEndsTheDecisionAndAReplayGoesOn(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
-	b.start()
-	b.publish(messages.KindDecision, approveBody)
-	e := b.end(messages.KindDecision, "D1")
-	letter := must(b.letters.Get(t.Context(), e.DeadLetter))
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
+	b.Start()
+	b.Publish(messages.KindDecision, consumertest.ApproveBody)
+	e := b.End(messages.KindDecision, "D1")
+	letter := must(b.Letters.Get(t.Context(), e.DeadLetter))
 	if e.Status != messages.StatusFailed || letter.Step != "reply" || letter.Reason != messages.ReasonRejected || letter.Code != "PARAM_ERROR" {
 		t.Errorf("letter: %+v", letter.DeadLetter)
 	}
-	if r := b.end(messages.KindReply, "D1:reply"); r.Status != messages.StatusFailed || r.DeadLetter != e.DeadLetter {
+	if r := b.End(messages.KindReply, "D1:reply"); r.Status != messages.StatusFailed || r.DeadLetter != e.DeadLetter {
 		t.Errorf("reply: %+v", r.Outcome)
 	}
-	b.drainedCommands()
-	if n := len(b.sim.RequestsTo(wxpaytest.EndpointUpdateRefundProgress)); n != 0 {
+	b.Drained()
+	if n := len(b.Sim.RequestsTo(wxpaytest.EndpointUpdateRefundProgress)); n != 0 {
 		t.Errorf("%d decisions sent after the refused reply", n)
 	}
 
-	b.sim.ClearFaults()
-	b.publish(messages.KindDecision, string(letter.Command), messages.HeaderCommandID, letter.CommandID, messages.HeaderReplays, "1")
-	b.await("D1 succeeded", func(e event) bool { return e.Key == "D1" && e.Status == messages.StatusSucceeded })
-	b.end(messages.KindRefund, "R1")
-	b.drainedCommands()
-	if got := b.operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}) {
+	b.Sim.ClearFaults()
+	b.Publish(messages.KindDecision, string(letter.Command), messages.HeaderCommandID, letter.CommandID, messages.HeaderReplays, "1")
+	b.Await("D1 succeeded", func(e consumertest.Event) bool { return e.Key == "D1" && e.Status == messages.StatusSucceeded })
+	b.End(messages.KindRefund, "R1")
+	b.Drained()
+	if got := b.Operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}) {
 		t.Errorf("history %v", got)
 	}
 }
@@ -126,26 +100,26 @@ func TestRefusedReplyEndsTheDecisionAndAReplayGoesOn(t *testing.T) {
 func TestDecisionMadeBefore(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]string{
-		"same way": `{"id":"D0","complaint_id":"` + complaintID + `","action":"APPROVE"}`, "otherwise": `{"id":"D0","complaint_id":"` + complaintID + `","action":"REJECT","reject_reason":"no"}`,
+		"same way": `{"id":"D0","complaint_id":"` + consumertest.ComplaintID + `","action":"APPROVE"}`, "otherwise": `{"id":"D0","complaint_id":"` + consumertest.ComplaintID + `","action":"REJECT","reject_reason":"no"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.start()
-			b.publish(messages.KindDecision, first)
-			b.end(messages.KindDecision, "D0")
-			b.publish(messages.KindDecision, `{"id":"D1","complaint_id":"`+complaintID+`","action":"APPROVE","refund":{"out_refund_no":"R1","transaction_id":"TX1","amount":{"refund":100,"total":100}}}`)
-			e := b.end(messages.KindDecision, "D1")
+			b.Start()
+			b.Publish(messages.KindDecision, first)
+			b.End(messages.KindDecision, "D0")
+			b.Publish(messages.KindDecision, `{"id":"D1","complaint_id":"`+consumertest.ComplaintID+`","action":"APPROVE","refund":{"out_refund_no":"R1","transaction_id":"TX1","amount":{"refund":100,"total":100}}}`)
+			e := b.End(messages.KindDecision, "D1")
 			if name == "same way" {
-				b.end(messages.KindRefund, "R1")
+				b.End(messages.KindRefund, "R1")
 				if e.Status != messages.StatusSucceeded {
 					t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 				}
 			} else if e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonRejected {
 				t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 			}
-			b.settled()
-			if _, there := b.sim.Refund(mchid, "R1"); there != (name == "same way") {
+			b.Settled()
+			if _, there := b.Sim.Refund(mchid, "R1"); there != (name == "same way") {
 				t.Errorf("refund there: %v", there)
 			}
 		})
@@ -156,47 +130,47 @@ func TestDecisionMadeBefore(t *testing.T) {
 func TestCompleteByState(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start()
-	b.publish(messages.KindComplete, completeBody)
-	if e := b.end(messages.KindComplete, "C1"); e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonRejected {
+	b.Start()
+	b.Publish(messages.KindComplete, consumertest.CompleteBody)
+	if e := b.End(messages.KindComplete, "C1"); e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonRejected {
 		t.Errorf("while pending: %+v %+v", e.Outcome, e.Error)
 	}
-	b.publish(messages.KindDecision, rejectBody) // REJECT processes the complaint at once
-	b.end(messages.KindDecision, "D2")
-	b.publish(messages.KindComplete, `{"id":"C2","complaint_id":"`+complaintID+`","complainted_mchid":"1900000001"}`)
-	if e := b.end(messages.KindComplete, "C2"); e.Status != messages.StatusSucceeded {
+	b.Publish(messages.KindDecision, consumertest.RejectBody) // REJECT processes the complaint at once
+	b.End(messages.KindDecision, "D2")
+	b.Publish(messages.KindComplete, `{"id":"C2","complaint_id":"`+consumertest.ComplaintID+`","complainted_mchid":"1900000001"}`)
+	if e := b.End(messages.KindComplete, "C2"); e.Status != messages.StatusSucceeded {
 		t.Errorf("when processed: %+v %+v", e.Outcome, e.Error)
 	}
-	b.settled()
+	b.Settled()
 }
 
 // Commands of one complaint are carried out in the order in which they came, also when they came at once.
 func TestCommandsOfOneComplaintKeepTheirOrder(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.publish(messages.KindReply, replyBody)
-	b.publish(messages.KindComplete, completeBody)
-	b.start()
-	b.end(messages.KindReply, "P1")
-	if e := b.end(messages.KindComplete, "C1"); e.Status != messages.StatusSucceeded {
+	b.Publish(messages.KindReply, consumertest.ReplyBody)
+	b.Publish(messages.KindComplete, consumertest.CompleteBody)
+	b.Start()
+	b.End(messages.KindReply, "P1")
+	if e := b.End(messages.KindComplete, "C1"); e.Status != messages.StatusSucceeded {
 		t.Errorf("complete: %+v %+v", e.Outcome, e.Error)
 	}
-	b.settled()
+	b.Settled()
 }
 
 func TestSameIDOtherParametersIsConflict(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start()
-	b.publish(messages.KindReply, replyBody)
-	b.end(messages.KindReply, "P1")
-	b.publish(messages.KindReply, replyBody)
-	b.publish(messages.KindReply, `{"id":"P1","complaint_id":"`+complaintID+`","complainted_mchid":"1900000001","response_content":"other"}`)
-	if e := b.end(messages.KindReply, "seq-3"); e.Error == nil || e.Error.Reason != messages.ReasonConflict || e.Error.ConflictsWith != "P1" {
+	b.Start()
+	b.Publish(messages.KindReply, consumertest.ReplyBody)
+	b.End(messages.KindReply, "P1")
+	b.Publish(messages.KindReply, consumertest.ReplyBody)
+	b.Publish(messages.KindReply, `{"id":"P1","complaint_id":"`+consumertest.ComplaintID+`","complainted_mchid":"1900000001","response_content":"other"}`)
+	if e := b.End(messages.KindReply, "seq-3"); e.Error == nil || e.Error.Reason != messages.ReasonConflict || e.Error.ConflictsWith != "P1" {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	b.settled()
-	if n := len(b.sim.RequestsTo(wxpaytest.EndpointComplaintResponse)); n != 1 {
+	b.Settled()
+	if n := len(b.Sim.RequestsTo(wxpaytest.EndpointComplaintResponse)); n != 1 {
 		t.Errorf("%d replies sent", n)
 	}
 }
@@ -206,18 +180,18 @@ func TestSameIDOtherParametersIsConflict(t *testing.T) {
 func TestAComplaintThatTakesNoDecision(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.AddComplaint(wxpaytest.Complaint{ID: "C1", MchID: mchid, Orders: []string{"TX1"}})
-	b.start()
-	b.publish(messages.KindDecision, `{"id":"D1","complaint_id":"C1","action":"APPROVE","refund":{"out_refund_no":"R1","transaction_id":"TX1","amount":{"refund":100,"total":100}}}`)
-	e := b.end(messages.KindDecision, "D1")
+	b.Sim.AddComplaint(wxpaytest.Complaint{ID: "C1", MchID: mchid, Orders: []string{"TX1"}})
+	b.Start()
+	b.Publish(messages.KindDecision, `{"id":"D1","complaint_id":"C1","action":"APPROVE","refund":{"out_refund_no":"R1","transaction_id":"TX1","amount":{"refund":100,"total":100}}}`)
+	e := b.End(messages.KindDecision, "D1")
 	if e.Error == nil || e.Error.Reason != messages.ReasonRejected || e.Error.Code != "PARAM_ERROR" {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	if letter := must(b.letters.Get(t.Context(), e.DeadLetter)); letter.Step != "decision" {
+	if letter := must(b.Letters.Get(t.Context(), e.DeadLetter)); letter.Step != "decision" {
 		t.Errorf("step %q", letter.Step)
 	}
-	b.settled()
-	if _, there := b.sim.Refund(mchid, "R1"); there {
+	b.Settled()
+	if _, there := b.Sim.Refund(mchid, "R1"); there {
 		t.Error("refunded all the same")
 	}
 }
@@ -230,22 +204,22 @@ func TestADecisionInAnotherRound(t *testing.T) {
 		t.Run(fmt.Sprintf("applied=%v", apply), func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.start()
+			b.Start()
 			reject := func(id string) string {
-				return `{"id":"` + id + `","complaint_id":"` + complaintID + `","action":"REJECT","reject_reason":"no"}`
+				return `{"id":"` + id + `","complaint_id":"` + consumertest.ComplaintID + `","action":"REJECT","reject_reason":"no"}`
 			}
-			b.publish(messages.KindDecision, reject("D1"))
-			b.end(messages.KindDecision, "D1")
-			time.Sleep(b.clock.Wall(2 * time.Second)) // the history tells seconds, and what is of one second has no order
-			check(t, b.sim.UserContinues(complaintID))
-			time.Sleep(b.clock.Wall(2 * time.Second))
-			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Apply: apply, Answer: wxpaytest.AnswerLost})
-			b.publish(messages.KindDecision, reject("D2"))
-			if e := b.end(messages.KindDecision, "D2"); e.Status != messages.StatusSucceeded {
+			b.Publish(messages.KindDecision, reject("D1"))
+			b.End(messages.KindDecision, "D1")
+			time.Sleep(b.Clock.Wall(2 * time.Second)) // the history tells seconds, and what is of one second has no order
+			check(t, b.Sim.UserContinues(consumertest.ComplaintID))
+			time.Sleep(b.Clock.Wall(2 * time.Second))
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Apply: apply, Answer: wxpaytest.AnswerLost})
+			b.Publish(messages.KindDecision, reject("D2"))
+			if e := b.End(messages.KindDecision, "D2"); e.Status != messages.StatusSucceeded {
 				t.Errorf("ended %s: %+v", e.Status, e.Error)
 			}
-			b.settled()
-			if got, want := b.operates(), []string{"MERCHANT_REFUSE_RERUND", "USER_CONTINUE_COMPLAINT", "MERCHANT_REFUSE_RERUND"}; !slices.Equal(got, want) {
+			b.Settled()
+			if got, want := b.Operates(), []string{"MERCHANT_REFUSE_RERUND", "USER_CONTINUE_COMPLAINT", "MERCHANT_REFUSE_RERUND"}; !slices.Equal(got, want) {
 				t.Errorf("history %v, want %v", got, want)
 			}
 		})
@@ -257,25 +231,25 @@ func TestADecisionInAnotherRound(t *testing.T) {
 func TestTheTwentyFirstMessage(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start()
+	b.Start()
 	reply := func(i int) string {
-		return fmt.Sprintf(`{"id":"P%d","complaint_id":%q,"complainted_mchid":"1900000001","response_content":"您好 %d"}`, i, complaintID, i)
+		return fmt.Sprintf(`{"id":"P%d","complaint_id":%q,"complainted_mchid":"1900000001","response_content":"您好 %d"}`, i, consumertest.ComplaintID, i)
 	}
 	for i := range 21 {
-		b.publish(messages.KindReply, reply(i))
+		b.Publish(messages.KindReply, reply(i))
 	}
-	e := b.end(messages.KindReply, "P20")
+	e := b.End(messages.KindReply, "P20")
 	if e.Error == nil || e.Error.Reason != messages.ReasonRejected {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	check(t, b.sim.UserReplies(complaintID))
-	b.publish(messages.KindReply, reply(20), messages.HeaderReplays, "1")
-	b.await("P20 succeeded", func(e event) bool { return e.Key == "P20" && e.Status == messages.StatusSucceeded })
-	b.drainedCommands()
-	if n := len(b.sim.Replies(complaintID)); n != 21 {
+	check(t, b.Sim.UserReplies(consumertest.ComplaintID))
+	b.Publish(messages.KindReply, reply(20), messages.HeaderReplays, "1")
+	b.Await("P20 succeeded", func(e consumertest.Event) bool { return e.Key == "P20" && e.Status == messages.StatusSucceeded })
+	b.Drained()
+	if n := len(b.Sim.Replies(consumertest.ComplaintID)); n != 21 {
 		t.Errorf("%d replies", n)
 	}
-	check(t, b.sim.CheckBooks())
+	check(t, b.Sim.CheckBooks())
 }
 
 // A history of several pages is read to its end before a reply is sent again, in whichever order WeChat Pay gives it.
@@ -284,25 +258,25 @@ func TestALongHistoryIsReadToItsEnd(t *testing.T) {
 	for _, oldestFirst := range []bool{false, true} {
 		t.Run(fmt.Sprintf("oldest first=%v", oldestFirst), func(t *testing.T) {
 			t.Parallel()
-			b := setupWith(t, wxpaytest.Options{HistoryOldestFirst: oldestFirst})
-			b.sim.AddComplaint(wxpaytest.Complaint{ID: complaintID, MchID: mchid})
+			b := setupWith(t, consumertest.Config{Simulator: wxpaytest.Options{HistoryOldestFirst: oldestFirst}})
+			b.Sim.AddComplaint(wxpaytest.Complaint{ID: consumertest.ComplaintID, MchID: mchid})
 			arrived, hold := make(chan struct{}, 1), make(chan struct{})
-			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
 			for range 310 {
-				check(t, b.sim.UserReplies(complaintID))
+				check(t, b.Sim.UserReplies(consumertest.ComplaintID))
 			}
-			b.start()
-			b.publish(messages.KindReply, replyBody)
+			b.Start()
+			b.Publish(messages.KindReply, consumertest.ReplyBody)
 			<-arrived
 			for range 310 {
-				check(t, b.sim.UserReplies(complaintID))
+				check(t, b.Sim.UserReplies(consumertest.ComplaintID))
 			}
 			close(hold)
-			if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+			if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
 				t.Errorf("ended %s: %+v", e.Status, e.Error)
 			}
-			b.settled()
-			if n := len(b.sim.Replies(complaintID)); n != 1 {
+			b.Settled()
+			if n := len(b.Sim.Replies(consumertest.ComplaintID)); n != 1 {
 				t.Errorf("%d replies", n)
 			}
 		})

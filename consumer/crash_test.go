@@ -4,73 +4,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"wxpay-worker/consumer"
-	"wxpay-worker/dlq"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
-
-// cut is a wire to the NATS server that breaks once, when the worker is about to write something: before the server has it
-// (the write is lost) or right after (the answer is). With dead it stays broken, which is what a kill looks like from outside.
-type cut struct {
-	at    string
-	lost  bool
-	dead  bool
-	mu    sync.Mutex
-	happy bool // it has happened; guarded by mu
-}
-
-var errCut = errors.New("wire cut")
-
-func (c *cut) Dial(network, address string) (net.Conn, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.happy && c.dead {
-		return nil, errCut
-	}
-	conn, err := net.Dial(network, address)
-	return &cutConn{conn, c}, err
-}
-
-type cutConn struct {
-	net.Conn
-	c *cut
-}
-
-func (w *cutConn) Write(p []byte) (int, error) {
-	w.c.mu.Lock()
-	now := !w.c.happy && bytes.Contains(p, []byte(w.c.at))
-	w.c.happy = w.c.happy || now
-	w.c.mu.Unlock()
-	if !now {
-		return w.Conn.Write(p)
-	}
-	if !w.c.lost {
-		if _, err := w.Conn.Write(p); err != nil {
-			return 0, err
-		}
-	}
-	return 0, errors.Join(errCut, w.Conn.Close())
-}
-
-func (c *cut) broken() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.happy
-}
 
 // After every durable step, and before it: the wire to NATS breaks there, for a moment or for good. A worker that is started
 // afterwards, or the same one, finds what was recorded and ends the command once.
@@ -88,16 +36,16 @@ func TestBreakingAtEveryStep(t *testing.T) {
 		steps []string // what is about to be written
 		want  []string // the complaint's history
 	}{
-		{"refund", messages.KindRefund, "R1", refundBody("R1"), nil, messages.StatusAccepted,
+		{"refund", messages.KindRefund, "R1", consumertest.RefundBody("R1"), nil, messages.StatusAccepted,
 			[]string{"wxpay.outcome.1900000001.refund.R1.accepted", "+ACK"}, nil},
-		{"refused refund", messages.KindRefund, "R1", refundBody("R1"), &refused, messages.StatusFailed,
+		{"refused refund", messages.KindRefund, "R1", consumertest.RefundBody("R1"), &refused, messages.StatusFailed,
 			[]string{"wxpay.deadletter.", "STREAM.INFO.WXPAY_COMMANDS", "wxpay.outcome.1900000001.refund.R1.failed", "+TERM"}, nil},
 		{"malformed", messages.KindRefund, "seq-1", `{}`, nil, messages.StatusFailed,
 			[]string{"wxpay.deadletter.", "refund.seq-1.failed", "+TERM"}, nil},
-		{"decision", messages.KindDecision, "D1", approveBody, nil, messages.StatusSucceeded,
+		{"decision", messages.KindDecision, "D1", consumertest.ApproveBody, nil, messages.StatusSucceeded,
 			[]string{"decision.D1.started", "reply.D1=3Areply.started", "reply.D1=3Areply.succeeded", "wxpay.command.1900000001.refund", "decision.D1.succeeded", "+ACK"},
 			[]string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}},
-		{"refused decision", messages.KindDecision, "D1", approveBody, &refusedReply, messages.StatusFailed,
+		{"refused decision", messages.KindDecision, "D1", consumertest.ApproveBody, &refusedReply, messages.StatusFailed,
 			[]string{"wxpay.deadletter.", "reply.D1=3Areply.failed", "decision.D1.failed", "+TERM"}, nil},
 	}
 	for _, s := range stories {
@@ -108,24 +56,24 @@ func TestBreakingAtEveryStep(t *testing.T) {
 						t.Parallel()
 						b := setup(t)
 						if s.fault != nil {
-							b.sim.Fault(*s.fault)
+							b.Sim.Fault(*s.fault)
 						}
-						c := &cut{at: step, lost: lost, dead: dead}
-						w := b.startThrough(c)
-						b.publish(s.kind, s.body)
+						c := &consumertest.Cut{At: step, Lost: lost, Dead: dead}
+						w := b.StartVia(c)
+						b.Publish(s.kind, s.body)
 						if dead {
-							<-w.lostWire
-							w.kill()
-							b.start()
+							<-w.LostWire
+							w.Kill()
+							b.Start()
 						}
-						if e := b.end(s.kind, s.key); e.Status != s.end {
+						if e := b.End(s.kind, s.key); e.Status != s.end {
 							t.Errorf("ended %s: %+v", e.Status, e.Error)
 						}
-						b.settled()
-						if !c.broken() {
+						b.Settled()
+						if !c.Broken() {
 							t.Error("the story never came to that step")
 						}
-						if got := b.operates(); s.want != nil && !slices.Equal(got, s.want) {
+						if got := b.Operates(); s.want != nil && !slices.Equal(got, s.want) {
 							t.Errorf("history %v, want %v", got, s.want)
 						}
 					})
@@ -133,21 +81,6 @@ func TestBreakingAtEveryStep(t *testing.T) {
 			}
 		}
 	}
-}
-
-// startThrough starts a worker whose wire to NATS is the cut.
-func (b *bench) startThrough(c *cut) *worker { return b.startVia(c) }
-
-// startVia starts a worker whose connection is dialled by another.
-func (b *bench) startVia(dialer nats.CustomDialer, options ...option) *worker {
-	b.t.Helper()
-	lost := make(chan struct{}, 100)
-	nc := must(nats.Connect(b.url, nats.SetCustomDialer(dialer), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
-		nats.ReconnectJitter(0, 0), nats.DisconnectErrHandler(func(*nats.Conn, error) { lost <- struct{}{} })))
-	w := b.start(append(options, func(o *consumer.Options) { o.Conn, o.DeadLetters = nc, must(dlq.New(nc, b.subjects)) })...)
-	b.t.Cleanup(nc.Close)
-	w.nc, w.lostWire = nc, lost
-	return w
 }
 
 // A worker that is stopped just before its record leaves, for longer than its lease and its pin, and then goes on: another has
@@ -163,72 +96,31 @@ func TestTwoWorkersWithOneCommand(t *testing.T) {
 		fault *wxpaytest.Fault
 		shut  string // what the first is about to write
 	}{
-		{"refund", messages.KindRefund, "R1", refundBody("R1"), nil, "refund.R1.accepted"},
-		{"refused refund", messages.KindRefund, "R1", refundBody("R1"), &refusal, "refund.R1.failed"},
-		{"reply", messages.KindReply, "P1", replyBody, nil, "reply.P1.succeeded"},
-		{"decision", messages.KindDecision, "D1", approveBody, nil, "decision.D1.succeeded"},
+		{"refund", messages.KindRefund, "R1", consumertest.RefundBody("R1"), nil, "refund.R1.accepted"},
+		{"refused refund", messages.KindRefund, "R1", consumertest.RefundBody("R1"), &refusal, "refund.R1.failed"},
+		{"reply", messages.KindReply, "P1", consumertest.ReplyBody, nil, "reply.P1.succeeded"},
+		{"decision", messages.KindDecision, "D1", consumertest.ApproveBody, nil, "decision.D1.succeeded"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			if c.fault != nil {
-				b.sim.Fault(*c.fault)
+				b.Sim.Fault(*c.fault)
 			}
-			g := &gate{at: c.shut, shut: make(chan struct{}), open: make(chan struct{})}
-			first := b.startVia(g)
-			b.publish(c.kind, c.body)
-			<-g.shut
-			b.start()
-			b.end(c.kind, c.key)
-			b.drainedCommands()
-			close(g.open)
-			check(t, first.nc.FlushTimeout(10*time.Second)) // what was kept back is with the server now
-			check(t, first.stop())
-			b.settled()
+			g := consumertest.NewGate(c.shut)
+			first := b.StartVia(g)
+			b.Publish(c.kind, c.body)
+			<-g.Shut
+			b.Start()
+			b.End(c.kind, c.key)
+			b.Drained()
+			close(g.Open)
+			check(t, first.NC.FlushTimeout(10*time.Second)) // what was kept back is with the server now
+			check(t, first.Stop())
+			b.Settled()
 		})
 	}
-}
-
-// gate is a wire to the NATS server on which nothing moves from the moment at which something is about to be written until
-// it is opened.
-type gate struct {
-	via  nats.CustomDialer // nil = the network
-	at   string
-	once sync.Once
-	shut chan struct{} // closed when that moment has come
-	open chan struct{} // closed by the test
-}
-
-func (g *gate) Dial(network, address string) (net.Conn, error) {
-	dial := net.Dial
-	if g.via != nil {
-		dial = g.via.Dial
-	}
-	conn, err := dial(network, address)
-	return &gatedConn{conn, g}, err
-}
-
-type gatedConn struct {
-	net.Conn
-	g *gate
-}
-
-func (w *gatedConn) Read(p []byte) (int, error) {
-	n, err := w.Conn.Read(p)
-	select {
-	case <-w.g.shut:
-		<-w.g.open
-	default:
-	}
-	return n, err
-}
-
-func (w *gatedConn) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte(w.g.at)) {
-		w.g.once.Do(func() { close(w.g.shut); <-w.g.open })
-	}
-	return w.Conn.Write(p)
 }
 
 // beaten stores a dead letter and is told, right after, that another worker has recorded the refund as accepted.
@@ -240,7 +132,7 @@ type beaten struct {
 func (d beaten) Put(ctx context.Context, letter *messages.DeadLetter) (uint64, error) {
 	sequence, err := d.DeadLetters.Put(ctx, letter)
 	var c messages.RefundCommand
-	check(d.b.t, json.Unmarshal(letter.Command, &c))
+	check(d.b.T, json.Unmarshal(letter.Command, &c))
 	c.Amount.Currency = "CNY" // the default, which the decoder adds
 	d.b.recordAs("another", &c, messages.StatusAccepted)
 	return sequence, err
@@ -248,21 +140,21 @@ func (d beaten) Put(ctx context.Context, letter *messages.DeadLetter) (uint64, e
 
 // recordAs publishes an outcome as another worker would, with more headers.
 func (b *bench) recordAs(worker string, c messages.Command, status messages.Status, header ...string) *messages.Outcome {
-	b.t.Helper()
+	b.T.Helper()
 	return b.record(worker, c, &messages.Outcome{Status: status}, header...)
 }
 
 // record publishes an outcome of a command as some worker would, with more headers.
 func (b *bench) record(worker string, c messages.Command, o *messages.Outcome, header ...string) *messages.Outcome {
-	b.t.Helper()
-	o.ID, o.Kind, o.MchID, o.Key, o.At, o.ComplaintID = c.Base().ID, c.Kind(), mchid, c.Key(), b.clock.Now(), c.Complaint()
-	msg := &nats.Msg{Subject: b.subjects.Outcome(mchid, o.Kind, o.Key, o.Status), Header: nats.Header(o.Headers(b.subjects)), Data: must(o.Encode())}
+	b.T.Helper()
+	o.ID, o.Kind, o.MchID, o.Key, o.At, o.ComplaintID = c.Base().ID, c.Kind(), mchid, c.Key(), b.Clock.Now(), c.Complaint()
+	msg := &nats.Msg{Subject: b.Subjects.Outcome(mchid, o.Kind, o.Key, o.Status), Header: nats.Header(o.Headers(b.Subjects)), Data: must(o.Encode())}
 	msg.Header.Set(messages.HeaderDigest, c.Digest())
 	msg.Header.Set(messages.HeaderWorker, worker)
 	for i := 0; i < len(header); i += 2 {
 		msg.Header.Set(header[i], header[i+1])
 	}
-	must(b.js.PublishMsg(b.t.Context(), msg))
+	must(b.JS.PublishMsg(b.T.Context(), msg))
 	return o
 }
 
@@ -270,12 +162,12 @@ func (b *bench) record(worker string, c messages.Command, o *messages.Outcome, h
 func TestADeadLetterGoesWhenTheCommandHasSucceeded(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
-	b.start(func(o *consumer.Options) { o.DeadLetters = beaten{o.DeadLetters, b} })
-	b.publish(messages.KindRefund, refundBody("R1"))
-	b.end(messages.KindRefund, "R1")
-	b.settled()
-	for letter, err := range b.letters.All(t.Context(), "", "") {
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
+	b.Start(func(o *consumer.Options) { o.DeadLetters = beaten{o.DeadLetters, b} })
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.End(messages.KindRefund, "R1")
+	b.Settled()
+	for letter, err := range b.Letters.All(t.Context(), "", "") {
 		t.Errorf("dead letter %+v, %v", letter, err)
 	}
 }
@@ -285,13 +177,13 @@ func TestNobodySendsWithinAnothersWindow(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	var c messages.ReplyCommand
-	check(t, json.Unmarshal([]byte(replyBody), &c))
+	check(t, json.Unmarshal([]byte(consumertest.ReplyBody), &c))
 	started := b.recordAs("another", &c, messages.StatusStarted)
-	b.publish(messages.KindReply, replyBody)
-	b.start()
-	b.end(messages.KindReply, "P1")
-	b.settled()
-	if gap := b.sim.RequestsTo(wxpaytest.EndpointComplaintResponse)[0].At.Sub(started.At); gap < ackWait {
+	b.Publish(messages.KindReply, consumertest.ReplyBody)
+	b.Start()
+	b.End(messages.KindReply, "P1")
+	b.Settled()
+	if gap := b.Sim.RequestsTo(wxpaytest.EndpointComplaintResponse)[0].At.Sub(started.At); gap < consumertest.AckWait {
 		t.Errorf("sent %s after another's start", gap)
 	}
 }
@@ -300,20 +192,20 @@ func TestNobodySendsWithinAnothersWindow(t *testing.T) {
 // minute has passed, whatever the query says. (The judge calls it a violation.)
 func TestAbsenceIsBelievedAfterAMinute(t *testing.T) {
 	t.Parallel()
-	b := setupAt(t, consumer.FastClock(20), wxpaytest.Options{QueryLag: 50 * time.Second}) // a lease of 40 s takes two
+	b := setupWith(t, consumertest.Config{Clock: consumer.FastClock(20), Simulator: wxpaytest.Options{QueryLag: 50 * time.Second}}) // a lease of 40 s takes two
 	soon := func(o *consumer.Options) { o.AckWait = 40 * time.Second }
 	arrived, never := make(chan struct{}, 1), make(chan struct{})
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
-	w := b.start(soon)
-	b.publish(messages.KindRefund, refundBody("R1"))
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
+	w := b.Start(soon)
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
 	<-arrived
-	w.kill()
-	b.start(soon)
-	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
-	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+	w.Kill()
+	b.Start(soon)
+	check(t, must(b.JS.Stream(t.Context(), b.Subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
+	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
 		t.Errorf("ended %s: %+v", e.Status, e.Error)
 	}
-	b.settled()
+	b.Settled()
 }
 
 // A single server that is killed may forget that it had handed a command out: it comes as if for the first time, and is asked
@@ -322,18 +214,18 @@ func TestAForgottenDeliveryIsAskedAbout(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	arrived, never := make(chan struct{}, 1), make(chan struct{})
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
-	w := b.start()
-	b.publish(messages.KindRefund, refundBody("R1"))
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
+	w := b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
 	<-arrived
-	w.kill()
-	check(t, b.js.DeleteConsumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid))
-	b.start()
-	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+	w.Kill()
+	check(t, b.JS.DeleteConsumer(t.Context(), b.Subjects.CommandsStream(), "refund-"+mchid))
+	b.Start()
+	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
 		t.Errorf("ended %s: %+v", e.Status, e.Error)
 	}
-	b.settled()
-	if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
+	b.Settled()
+	if n := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
 		t.Errorf("%d create calls", n)
 	}
 }
@@ -343,17 +235,17 @@ func TestAForgottenDeliveryIsAskedAbout(t *testing.T) {
 func TestADeadLetterIsFoundWithoutADeliveryCount(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	seq := b.publish(messages.KindRefund, refundBody("R1"))
-	letter := must(b.letters.Put(t.Context(), &messages.DeadLetter{
+	seq := b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	letter := must(b.Letters.Put(t.Context(), &messages.DeadLetter{
 		MchID: mchid, Kind: messages.KindRefund, Key: "R1", Reason: messages.ReasonRejected, Code: "PARAM_ERROR", HTTPStatus: 400,
-		StreamSeq: seq, Subject: b.subjects.Command(mchid, messages.KindRefund), FailedAt: b.clock.Now(), FirstAt: b.clock.Now(), Command: []byte(refundBody("R1")),
+		StreamSeq: seq, Subject: b.Subjects.Command(mchid, messages.KindRefund), FailedAt: b.Clock.Now(), FirstAt: b.Clock.Now(), Command: []byte(consumertest.RefundBody("R1")),
 	}))
-	b.start()
-	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusFailed || e.DeadLetter != letter || e.Error.Code != "PARAM_ERROR" {
+	b.Start()
+	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusFailed || e.DeadLetter != letter || e.Error.Code != "PARAM_ERROR" {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	b.settled()
-	if n := len(b.sim.Requests()); n != 0 {
+	b.Settled()
+	if n := len(b.Sim.Requests()); n != 0 {
 		t.Errorf("%d calls", n)
 	}
 }
@@ -366,29 +258,27 @@ func TestADeadLetterIsToldOfBesideALaterTry(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			seq := b.publish(messages.KindReply, replyBody)
-			letter := must(b.letters.Put(t.Context(), &messages.DeadLetter{
+			seq := b.Publish(messages.KindReply, consumertest.ReplyBody)
+			letter := must(b.Letters.Put(t.Context(), &messages.DeadLetter{
 				MchID: mchid, Kind: messages.KindReply, Key: "P1", Reason: messages.ReasonRejected, Code: "PARAM_ERROR", HTTPStatus: 400,
-				StreamSeq: seq, Subject: b.subjects.Command(mchid, messages.KindReply), FailedAt: b.clock.Now(), FirstAt: b.clock.Now(), Command: []byte(replyBody),
+				StreamSeq: seq, Subject: b.Subjects.Command(mchid, messages.KindReply), FailedAt: b.Clock.Now(), FirstAt: b.Clock.Now(), Command: []byte(consumertest.ReplyBody),
 			}))
 			var c messages.ReplyCommand
-			check(t, json.Unmarshal([]byte(replyBody), &c))
+			check(t, json.Unmarshal([]byte(consumertest.ReplyBody), &c))
 			if told {
 				b.record("us", &c, &messages.Outcome{Status: messages.StatusFailed, DeadLetter: letter, Error: &messages.Failure{Reason: messages.ReasonRejected}})
 			}
 			b.recordAs("another", &c, messages.StatusStarted, messages.HeaderStreamSeq, strconv.FormatUint(seq+5, 10))
-			b.start()
-			b.drainedCommands()
+			b.Start()
+			b.Drained()
 			c.ID = "P2"
 			b.recordAs("us", &c, messages.StatusSucceeded) // after all that the worker wrote
-			b.end(messages.KindReply, "P2")
-			b.mu.Lock()
-			failures := slices.DeleteFunc(slices.Clone(b.events), func(e event) bool { return e.DeadLetter != letter })
-			b.mu.Unlock()
+			b.End(messages.KindReply, "P2")
+			failures := slices.DeleteFunc(b.Events(), func(e consumertest.Event) bool { return e.DeadLetter != letter })
 			if len(failures) != 1 {
-				t.Errorf("%d failures:\n%s", len(failures), b.history())
+				t.Errorf("%d failures:\n%s", len(failures), b.History())
 			}
-			if n := len(b.sim.Requests()); n != 0 {
+			if n := len(b.Sim.Requests()); n != 0 {
 				t.Errorf("%d calls", n)
 			}
 		})
@@ -399,46 +289,46 @@ func TestADeadLetterIsToldOfBesideALaterTry(t *testing.T) {
 // was, and whatever breaks on the way: whoever goes on knows that too.
 func TestAReplyPutBackWithoutRecordsIsReadBack(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]*cut{
+	for name, c := range map[string]*consumertest.Cut{
 		"nothing breaks":   nil,
-		"announced":        {at: "reply.P1.started", dead: true},
-		"answer is lost":   {at: "reply.P1.started"},
-		"asked":            {at: "reply.P1.succeeded", lost: true, dead: true},
-		"record is lost":   {at: "reply.P1.succeeded", lost: true},
-		"unacknowledged":   {at: "+ACK", lost: true, dead: true},
+		"announced":        {At: "reply.P1.started", Dead: true},
+		"answer is lost":   {At: "reply.P1.started"},
+		"asked":            {At: "reply.P1.succeeded", Lost: true, Dead: true},
+		"record is lost":   {At: "reply.P1.succeeded", Lost: true},
+		"unacknowledged":   {At: "+ACK", Lost: true, Dead: true},
 		"complaint unread": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			var reply messages.ReplyCommand
-			check(t, json.Unmarshal([]byte(replyBody), &reply))
-			check(t, b.client(mchid).RespondComplaint(t.Context(), complaintID, &wxpay.ComplaintResponse{
+			check(t, json.Unmarshal([]byte(consumertest.ReplyBody), &reply))
+			check(t, b.Client(mchid).RespondComplaint(t.Context(), consumertest.ComplaintID, &wxpay.ComplaintResponse{
 				ComplaintedMchID: reply.ComplaintedMchID, ResponseContent: reply.ResponseContent,
 			}))
-			<-time.After(b.clock.Wall(10 * time.Minute)) // longer than clocks may differ
+			<-time.After(b.Clock.Wall(10 * time.Minute)) // longer than clocks may differ
 			if name == "complaint unread" {
-				b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintDetail, Times: 2, Answer: wxpaytest.Answer5xx})
+				b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintDetail, Times: 2, Answer: wxpaytest.Answer5xx})
 			}
 			if c == nil {
-				c = &cut{at: "nothing that is ever said"}
+				c = &consumertest.Cut{At: "nothing that is ever said"}
 			}
-			w := b.startThrough(c)
-			b.publish(messages.KindReply, replyBody, messages.HeaderReplays, "1")
-			if c.dead {
-				<-w.lostWire
-				w.kill()
-				b.start()
+			w := b.StartVia(c)
+			b.Publish(messages.KindReply, consumertest.ReplyBody, messages.HeaderReplays, "1")
+			if c.Dead {
+				<-w.LostWire
+				w.Kill()
+				b.Start()
 			}
-			if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+			if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
 				t.Errorf("ended %s: %+v", e.Status, e.Error)
 			}
-			b.settled()
-			if got := b.operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE"}) {
+			b.Settled()
+			if got := b.Operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE"}) {
 				t.Errorf("history %v: the payer sees it twice", got)
 			}
-			if want := !strings.HasPrefix(c.at, "nothing"); c.broken() != want {
-				t.Errorf("it broke: %v", c.broken())
+			if want := !strings.HasPrefix(c.At, "nothing"); c.Broken() != want {
+				t.Errorf("it broke: %v", c.Broken())
 			}
 		})
 	}
@@ -449,30 +339,30 @@ func TestAReplyPutBackWithoutRecordsIsReadBack(t *testing.T) {
 func TestAnothersAttemptMakesOurMemoryOld(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.Answer429})
-	b.start(func(o *consumer.Options) { o.Retry.Initial = 30 * time.Minute }) // 9 s here: time for the other to act
-	acks := must(b.nc.SubscribeSync("$JS.ACK." + b.subjects.CommandsStream() + ".>"))
-	check(t, b.nc.Flush())
-	b.publish(messages.KindReply, replyBody)
-	nak := must(acks.NextMsg(patience))
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.Answer429})
+	b.Start(func(o *consumer.Options) { o.Retry.Initial = 30 * time.Minute }) // 9 s here: time for the other to act
+	acks := must(b.NC.SubscribeSync("$JS.ACK." + b.Subjects.CommandsStream() + ".>"))
+	check(t, b.NC.Flush())
+	b.Publish(messages.KindReply, consumertest.ReplyBody)
+	nak := must(acks.NextMsg(consumertest.Patience))
 	for bytes.HasPrefix(nak.Data, []byte("+WPI")) { // a busy machine: the lease was renewed
-		nak = must(acks.NextMsg(patience))
+		nak = must(acks.NextMsg(consumertest.Patience))
 	}
 	if !bytes.HasPrefix(nak.Data, []byte("-NAK")) { // proven not carried out
 		t.Fatalf("acknowledged with %s", nak.Data)
 	}
 
 	var c messages.ReplyCommand
-	check(t, json.Unmarshal([]byte(replyBody), &c))
+	check(t, json.Unmarshal([]byte(consumertest.ReplyBody), &c))
 	b.recordAs("another", &c, messages.StatusStarted)
-	check(t, b.client(mchid).RespondComplaint(t.Context(), complaintID, &wxpay.ComplaintResponse{
+	check(t, b.Client(mchid).RespondComplaint(t.Context(), consumertest.ComplaintID, &wxpay.ComplaintResponse{
 		ComplaintedMchID: c.ComplaintedMchID, ResponseContent: c.ResponseContent,
 	}))
-	if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+	if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
 		t.Errorf("ended %s: %+v", e.Status, e.Error)
 	}
-	b.settled()
-	if got := b.operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE"}) {
+	b.Settled()
+	if got := b.Operates(); !slices.Equal(got, []string{"MERCHANT_RESPONSE"}) {
 		t.Errorf("history %v: the payer sees it twice", got)
 	}
 }

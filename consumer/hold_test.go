@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
@@ -18,8 +19,8 @@ import (
 
 // lane reads a lane's consumer as any NATS tool shows it.
 func (b *bench) lane(name string) (paused bool, reason string) {
-	b.t.Helper()
-	c, err := b.js.Consumer(b.t.Context(), b.subjects.CommandsStream(), name)
+	b.T.Helper()
+	c, err := b.JS.Consumer(b.T.Context(), b.Subjects.CommandsStream(), name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return false, "" // the worker is about to make it
 	}
@@ -29,16 +30,16 @@ func (b *bench) lane(name string) (paused bool, reason string) {
 
 // awaitLane waits until the lane shows that reason.
 func (b *bench) awaitLane(name, reason string) {
-	b.t.Helper()
-	api := must(b.nc.SubscribeSync("$JS.API.CONSUMER.>"))
-	defer func() { check(b.t, api.Unsubscribe()) }()
-	for limit := time.Now().Add(patience); ; {
+	b.T.Helper()
+	api := must(b.NC.SubscribeSync("$JS.API.CONSUMER.>"))
+	defer func() { check(b.T, api.Unsubscribe()) }()
+	for limit := time.Now().Add(consumertest.Patience); ; {
 		_, got := b.lane(name)
 		if got == reason {
 			return
 		}
 		if time.Now().After(limit) {
-			b.t.Fatalf("lane %s shows %q, not %q", name, got, reason)
+			b.T.Fatalf("lane %s shows %q, not %q", name, got, reason)
 		}
 		_, _ = api.NextMsg(20 * time.Millisecond)
 	}
@@ -60,28 +61,28 @@ func TestALaneHoldsAndResumes(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			c.fault.Endpoint, c.fault.Times = wxpaytest.EndpointRefundCreate, -1
-			b.sim.Fault(c.fault)
+			b.Sim.Fault(c.fault)
 			const commands = 100
 			for i := range commands {
-				b.publish(messages.KindRefund, refundBody(fmt.Sprintf("R%d", i)))
+				b.Publish(messages.KindRefund, consumertest.RefundBody(fmt.Sprintf("R%d", i)))
 			}
-			b.start(func(o *consumer.Options) { o.Concurrency = 4 })
+			b.Start(func(o *consumer.Options) { o.Concurrency = 4 })
 			b.awaitLane("refund-"+mchid, c.reason)
-			b.publish(messages.KindReply, replyBody) // its other lane goes on
-			b.end(messages.KindReply, "P1")
+			b.Publish(messages.KindReply, consumertest.ReplyBody) // its other lane goes on
+			b.End(messages.KindReply, "P1")
 			for range 3 { // probes, one command each
-				b.awaitAck()
+				b.AwaitAck()
 			}
-			if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n > 12 {
+			if n := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n > 12 {
 				t.Errorf("%d calls of a held lane", n)
 			}
-			b.sim.ClearFaults()
+			b.Sim.ClearFaults()
 			for i := range commands {
-				if e := b.end(messages.KindRefund, fmt.Sprintf("R%d", i)); e.Status != messages.StatusAccepted || e.Attempts != 1 {
+				if e := b.End(messages.KindRefund, fmt.Sprintf("R%d", i)); e.Status != messages.StatusAccepted || e.Attempts != 1 {
 					t.Fatalf("outcome: %+v %+v", e.Outcome, e.Error)
 				}
 			}
-			b.settled()
+			b.Settled()
 			b.awaitLane("refund-"+mchid, "")
 		})
 	}
@@ -91,48 +92,48 @@ func TestALaneHoldsAndResumes(t *testing.T) {
 func TestThreeInARowHoldTheLane(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.Answer5xx})
-	b.start(func(o *consumer.Options) { o.Concurrency = 1 })
-	b.publish(messages.KindRefund, refundBody("R0"))
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.Answer5xx})
+	b.Start(func(o *consumer.Options) { o.Concurrency = 1 })
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R0"))
 	for range 3 {
-		b.awaitAck()
+		b.AwaitAck()
 	}
 	if _, reason := b.lane("refund-" + mchid); reason != "" {
 		t.Errorf("held for one command: %s", reason)
 	}
 	for i := 1; i < 50; i++ {
-		b.publish(messages.KindRefund, refundBody(fmt.Sprintf("R%d", i)))
+		b.Publish(messages.KindRefund, consumertest.RefundBody(fmt.Sprintf("R%d", i)))
 	}
 	b.awaitLane("refund-"+mchid, "HTTP 500 SYSTEM_ERROR")
-	b.sim.ClearFaults()
+	b.Sim.ClearFaults()
 	for i := range 50 {
-		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
+		b.End(messages.KindRefund, fmt.Sprintf("R%d", i))
 	}
-	b.settled()
+	b.Settled()
 }
 
 // A hold outlives the worker that found it, and a person can end it early.
 func TestAHoldSurvivesARestartAndEndsByHand(t *testing.T) {
 	t.Parallel()
-	b := setupAt(t, consumer.FastClock(10), wxpaytest.Options{})                                           // a hold of ten minutes takes one
+	b := setupAt(t, 10)                                                                                    // a hold of ten minutes takes one
 	slow := func(o *consumer.Options) { o.Retry.Initial = 240 * time.Hour; o.Retry.Max = 240 * time.Hour } // held for ten minutes
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"})
-	w := b.start(slow)
-	b.publish(messages.KindRefund, refundBody("R1"))
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"})
+	w := b.Start(slow)
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
 	b.awaitLane("refund-"+mchid, "HTTP 401 SIGN_ERROR")
-	check(t, w.stop())
-	calls := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate))
-	b.sim.ClearFaults()
-	b.start(slow)
-	b.publish(messages.KindRefund, refundBody("R2"))
+	check(t, w.Stop())
+	calls := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate))
+	b.Sim.ClearFaults()
+	b.Start(slow)
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R2"))
 	if paused, reason := b.lane("refund-" + mchid); !paused || reason == "" {
 		t.Errorf("after the restart: paused %v, %q", paused, reason)
 	}
-	if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != calls {
+	if n := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != calls {
 		t.Errorf("%d calls while held", n-calls)
 	}
-	must(b.js.ResumeConsumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid))
-	b.end(messages.KindRefund, "R2")
+	must(b.JS.ResumeConsumer(t.Context(), b.Subjects.CommandsStream(), "refund-"+mchid))
+	b.End(messages.KindRefund, "R2")
 	b.awaitLane("refund-"+mchid, "")
 }
 
@@ -151,18 +152,18 @@ func (r *lateReader) Complaint(ctx context.Context, complaintID string) (*wxpay.
 func TestALaneIsNotHeldForATurnThatDidNotCome(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	pauses := must(b.nc.SubscribeSync("$JS.API.CONSUMER.PAUSE.>"))
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.AnswerLost})
-	b.start(func(o *consumer.Options) {
+	pauses := must(b.NC.SubscribeSync("$JS.API.CONSUMER.PAUSE.>"))
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.AnswerLost})
+	b.Start(func(o *consumer.Options) {
 		o.Merchants[0].Complaints = &lateReader{Complaints: o.Merchants[0].Complaints}
 		o.Concurrency = 1 // no later delivery says that the lane is ours
 	})
-	b.publish(messages.KindReply, replyBody)
-	if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+	b.Publish(messages.KindReply, consumertest.ReplyBody)
+	if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
 		t.Errorf("ended %s: %+v", e.Status, e.Error)
 	}
-	b.settled()
-	check(t, b.nc.Flush())
+	b.Settled()
+	check(t, b.NC.Flush())
 	if n, _, err := pauses.Pending(); err != nil || n > 0 {
 		t.Errorf("%d pauses of lanes, %v", n, err)
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"wxpay-worker/consumer"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
 )
@@ -27,26 +27,26 @@ func TestCommandsAboutAComplaintKeepTheirOrder(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			arrived := make(chan struct{}, 1)
-			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Answer: wxpaytest.Answer5xx, Times: 2, Arrived: arrived})
-			w := b.start()
-			b.publish(messages.KindReply, firstReply)
-			b.publish(messages.KindDecision, decideC1)
-			b.publish(messages.KindReply, laterReply)
-			b.publish(messages.KindReply, otherReply)
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Answer: wxpaytest.Answer5xx, Times: 2, Arrived: arrived})
+			w := b.Start()
+			b.Publish(messages.KindReply, firstReply)
+			b.Publish(messages.KindDecision, decideC1)
+			b.Publish(messages.KindReply, laterReply)
+			b.Publish(messages.KindReply, otherReply)
 			<-arrived
 			switch story {
 			case "handed over":
-				check(t, w.stop())
-				b.start()
+				check(t, w.Stop())
+				b.Start()
 			case "killed":
-				w.kill()
-				b.start()
+				w.Kill()
+				b.Start()
 			}
 			for _, id := range []string{"P1", "P2", "P3"} {
-				b.end(messages.KindReply, id)
+				b.End(messages.KindReply, id)
 			}
-			b.settled()
-			book, _ := b.sim.ComplaintBook("C1")
+			b.Settled()
+			book, _ := b.Sim.ComplaintBook("C1")
 			var said []string
 			for _, h := range book.History[1:] {
 				said = append(said, h.OperateType)
@@ -62,15 +62,15 @@ func TestCommandsAboutAComplaintKeepTheirOrder(t *testing.T) {
 func TestARemovedCommandIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Answer: wxpaytest.Answer5xx, Times: 100})
-	b.start()
-	sequence := b.publish(messages.KindDecision, decideC1)
-	b.await("decision begun", func(e event) bool { return e.Key == "D1" })
-	b.awaitAck() // it waits for its next try
-	b.publish(messages.KindReply, laterReply)
-	stream := must(b.js.Stream(t.Context(), b.subjects.CommandsStream()))
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Answer: wxpaytest.Answer5xx, Times: 100})
+	b.Start()
+	sequence := b.Publish(messages.KindDecision, decideC1)
+	b.Await("decision begun", func(e consumertest.Event) bool { return e.Key == "D1" })
+	b.AwaitAck() // it waits for its next try
+	b.Publish(messages.KindReply, laterReply)
+	stream := must(b.JS.Stream(t.Context(), b.Subjects.CommandsStream()))
 	check(t, stream.DeleteMsg(t.Context(), sequence))
-	b.end(messages.KindReply, "P2")
+	b.End(messages.KindReply, "P2")
 }
 
 // Refunds of one order stay a minute apart when another worker takes the lane over between them: whether the first was
@@ -83,27 +83,27 @@ func TestRefundsOfOneOrderKeepTheirDistanceOverAHandOver(t *testing.T) {
 	for _, recorded := range []bool{true, false} {
 		t.Run(fmt.Sprintf("recorded=%v", recorded), func(t *testing.T) {
 			t.Parallel()
-			b := setupAt(t, consumer.FastClock(20), wxpaytest.Options{}) // slow enough for a hand-over to fit into the minute
+			b := setupAt(t, 20) // slow enough for a hand-over to fit into the minute
 			arrived, never := make(chan struct{}, 1), make(chan struct{})
 			if !recorded {
-				b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
+				b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
 			}
-			w := b.start()
-			b.publish(messages.KindRefund, body("R1"))
+			w := b.Start()
+			b.Publish(messages.KindRefund, body("R1"))
 			if recorded {
-				b.end(messages.KindRefund, "R1")
-				check(t, w.stop())
+				b.End(messages.KindRefund, "R1")
+				check(t, w.Stop())
 			} else {
 				<-arrived
-				w.kill()
+				w.Kill()
 			}
-			b.publish(messages.KindRefund, body("R2"))
-			b.start()
-			b.end(messages.KindRefund, "R1")
-			b.end(messages.KindRefund, "R2")
-			b.settled()
+			b.Publish(messages.KindRefund, body("R2"))
+			b.Start()
+			b.End(messages.KindRefund, "R1")
+			b.End(messages.KindRefund, "R2")
+			b.Settled()
 			var first, second time.Time
-			for _, r := range b.sim.RequestsTo(wxpaytest.EndpointRefundCreate) {
+			for _, r := range b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate) {
 				if first.IsZero() {
 					first = r.At
 				}

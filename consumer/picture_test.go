@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
 )
@@ -29,10 +30,10 @@ func picture(shade uint8) []byte {
 
 // put stores objects in the bucket "pictures".
 func (b *bench) put(objects map[string][]byte) jetstream.ObjectStore {
-	b.t.Helper()
-	store := must(b.js.CreateOrUpdateObjectStore(b.t.Context(), jetstream.ObjectStoreConfig{Bucket: "pictures"}))
+	b.T.Helper()
+	store := must(b.JS.CreateOrUpdateObjectStore(b.T.Context(), jetstream.ObjectStoreConfig{Bucket: "pictures"}))
 	for name, content := range objects {
-		must(store.PutBytes(b.t.Context(), name, content))
+		must(store.PutBytes(b.T.Context(), name, content))
 	}
 	return store
 }
@@ -47,33 +48,33 @@ func replyWith(id, complaint, picture string) string {
 func TestAPictureIsUploadedOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.merchant("1900000002")
+	b.Merchant("1900000002")
 	b.put(map[string][]byte{"bill.png": picture(1), "copy of bill.png": picture(1), "other.png": picture(2)})
 	patient := func(o *consumer.Options) { o.AckWait = 12 * time.Hour } // nothing gets lost here
-	w := b.start(patient)
-	b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
-	b.publish(messages.KindReply, replyWith("P2", "C1", "obj://pictures/copy of bill.png"))
-	b.end(messages.KindReply, "P1")
-	b.end(messages.KindReply, "P2")
-	b.drainedCommands()
-	check(t, w.stop())
-	b.start(patient)
-	b.publish(messages.KindReply, replyWith("P3", "C2", "obj://pictures/bill.png"))
-	b.publish(messages.KindDecision, `{"id":"D1","complaint_id":"C3","action":"REJECT","reject_reason":"见图",
+	w := b.Start(patient)
+	b.Publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
+	b.Publish(messages.KindReply, replyWith("P2", "C1", "obj://pictures/copy of bill.png"))
+	b.End(messages.KindReply, "P1")
+	b.End(messages.KindReply, "P2")
+	b.Drained()
+	check(t, w.Stop())
+	b.Start(patient)
+	b.Publish(messages.KindReply, replyWith("P3", "C2", "obj://pictures/bill.png"))
+	b.Publish(messages.KindDecision, `{"id":"D1","complaint_id":"C3","action":"REJECT","reject_reason":"见图",
 		"reject_media_list":["obj://pictures/other.png","obj://pictures/bill.png","MediaId"]}`)
-	b.publishFor("1900000002", messages.KindReply, replyWith("P4", "C4", "obj://pictures/bill.png"))
+	b.PublishFor("1900000002", messages.KindReply, replyWith("P4", "C4", "obj://pictures/bill.png"))
 	for _, id := range []string{"P3", "P4"} {
-		if e := b.end(messages.KindReply, id); e.Status != messages.StatusSucceeded {
+		if e := b.End(messages.KindReply, id); e.Status != messages.StatusSucceeded {
 			t.Errorf("%s: %+v %+v", id, e.Outcome, e.Error)
 		}
 	}
-	b.end(messages.KindDecision, "D1")
-	b.settled()
+	b.End(messages.KindDecision, "D1")
+	b.Settled()
 
 	uploads := map[string]int{}
 	media := map[string]string{}
 	for _, m := range []string{mchid, "1900000002"} {
-		for _, book := range b.sim.MediaBooks(m) {
+		for _, book := range b.Sim.MediaBooks(m) {
 			uploads[m+" "+book.SHA256]++
 			media[book.MediaID] = book.SHA256
 		}
@@ -86,7 +87,7 @@ func TestAPictureIsUploadedOnce(t *testing.T) {
 			t.Errorf("%s uploaded %d times", what, n)
 		}
 	}
-	rejection, _ := b.sim.ComplaintBook("C3")
+	rejection, _ := b.Sim.ComplaintBook("C3")
 	for _, h := range rejection.History {
 		if h.OperateType == "MERCHANT_REFUSE_RERUND" && (len(h.Images) != 3 || media[h.Images[0]] == "" || media[h.Images[1]] == "" || h.Images[2] != "MediaId") {
 			t.Errorf("rejected with %v", h.Images)
@@ -102,27 +103,27 @@ func TestAnUnfitPictureIsMalformed(t *testing.T) {
 	b.put(map[string][]byte{
 		"text.png": []byte("not a picture"), "empty.png": {}, "huge.png": append(picture(1), make([]byte, 2<<20)...), "good.png": picture(1),
 	})
-	b.start()
+	b.Start()
 	for _, ref := range []string{"obj://pictures/none.png", "obj://nowhere/good.png", "obj://pictures/text.png", "obj://pictures/empty.png", "obj://pictures/huge.png"} {
 		body := func(ref string) string {
 			return fmt.Sprintf(`{"id":"D1","complaint_id":"C1","action":"REJECT","reject_reason":"no","reject_media_list":["obj://pictures/good.png"],
 				"reply":{"complainted_mchid":"1900000001","response_content":"见图","response_images":["obj://pictures/good.png",%q]}}`, ref)
 		}
-		seq := b.publish(messages.KindDecision, body(ref))
-		e := b.end(messages.KindDecision, messages.SeqKey(seq))
+		seq := b.Publish(messages.KindDecision, body(ref))
+		e := b.End(messages.KindDecision, messages.SeqKey(seq))
 		if e.Error == nil || e.Error.Reason != messages.ReasonMalformed || !bytes.Contains([]byte(e.Error.Message), []byte("reply.response_images[1]")) {
 			t.Errorf("%s: %+v %+v", ref, e.Outcome, e.Error)
 		}
 	}
-	b.drainedCommands()
-	if said := b.sim.RequestsTo(wxpaytest.EndpointComplaintResponse); len(said) != 0 {
+	b.Drained()
+	if said := b.Sim.RequestsTo(wxpaytest.EndpointComplaintResponse); len(said) != 0 {
 		t.Errorf("%d replies sent", len(said))
 	}
-	b.publish(messages.KindDecision, `{"id":"D1","complaint_id":"C1","action":"REJECT","reject_reason":"no","reject_media_list":["obj://pictures/good.png"]}`)
-	if e := b.end(messages.KindDecision, "D1"); e.Status != messages.StatusSucceeded {
+	b.Publish(messages.KindDecision, `{"id":"D1","complaint_id":"C1","action":"REJECT","reject_reason":"no","reject_media_list":["obj://pictures/good.png"]}`)
+	if e := b.End(messages.KindDecision, "D1"); e.Status != messages.StatusSucceeded {
 		t.Errorf("corrected: %+v %+v", e.Outcome, e.Error)
 	}
-	b.settled()
+	b.Settled()
 }
 
 // A picture that goes away after the reply was begun: if the reply is there it has succeeded, else it cannot be sent any more,
@@ -135,25 +136,25 @@ func TestAPictureThatIsGoneLater(t *testing.T) {
 			b := setup(t)
 			store := b.put(map[string][]byte{"bill.png": picture(1)})
 			arrived, hold := make(chan struct{}, 1), make(chan struct{})
-			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: apply, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
-			b.start()
-			seq := b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: apply, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
+			b.Start()
+			seq := b.Publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
 			<-arrived
 			check(t, store.Delete(t.Context(), "bill.png"))
 			close(hold)
 			if apply {
-				if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+				if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
 					t.Errorf("%+v %+v", e.Outcome, e.Error)
 				}
 			} else {
 				for _, key := range []string{"P1", messages.SeqKey(seq)} {
-					if e := b.end(messages.KindReply, key); e.Error == nil || e.Error.Reason != messages.ReasonMalformed {
+					if e := b.End(messages.KindReply, key); e.Error == nil || e.Error.Reason != messages.ReasonMalformed {
 						t.Errorf("%s: %+v %+v", key, e.Outcome, e.Error)
 					}
 				}
 			}
-			b.drainedCommands()
-			check(t, b.sim.CheckBooks())
+			b.Drained()
+			check(t, b.Sim.CheckBooks())
 		})
 	}
 }
@@ -168,22 +169,22 @@ func TestBreakingAroundAnUpload(t *testing.T) {
 				t.Parallel()
 				b := setup(t)
 				b.put(map[string][]byte{"bill.png": picture(1)})
-				c := &cut{at: "PUB wxpay.media.", lost: lost, dead: dead}
-				w := b.startVia(c)
-				b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
+				c := &consumertest.Cut{At: "PUB wxpay.media.", Lost: lost, Dead: dead}
+				w := b.StartVia(c)
+				b.Publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
 				if dead {
-					<-w.lostWire
-					w.kill()
-					b.start()
+					<-w.LostWire
+					w.Kill()
+					b.Start()
 				}
-				if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+				if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
 					t.Errorf("%+v %+v", e.Outcome, e.Error)
 				}
-				b.settled()
-				if !c.broken() {
+				b.Settled()
+				if !c.Broken() {
 					t.Error("the story never came to that step")
 				}
-				book, _ := b.sim.ComplaintBook("C1")
+				book, _ := b.Sim.ComplaintBook("C1")
 				if last := book.History[len(book.History)-1]; len(book.History) != 2 || len(last.Images) != 1 {
 					t.Errorf("history %+v", book.History)
 				}
@@ -195,7 +196,7 @@ func TestBreakingAroundAnUpload(t *testing.T) {
 // Whatever the answer to the upload, the reply goes out once, with its picture.
 func TestUploadsSurviveEveryAnswer(t *testing.T) {
 	t.Parallel()
-	for _, f := range hardships {
+	for _, f := range consumertest.Hardships {
 		if f.ReturnFail {
 			continue
 		}
@@ -204,14 +205,14 @@ func TestUploadsSurviveEveryAnswer(t *testing.T) {
 			b := setup(t)
 			b.put(map[string][]byte{"bill.png": picture(1)})
 			f.Endpoint, f.Times = wxpaytest.EndpointImageUpload, 2
-			b.fault(f)
-			b.start()
-			b.publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
-			if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+			b.Fault(f)
+			b.Start()
+			b.Publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/bill.png"))
+			if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
 				t.Errorf("%+v %+v", e.Outcome, e.Error)
 			}
-			b.settled()
-			book, _ := b.sim.ComplaintBook("C1")
+			b.Settled()
+			book, _ := b.Sim.ComplaintBook("C1")
 			if last := book.History[len(book.History)-1]; len(book.History) != 2 || len(last.Images) != 1 {
 				t.Errorf("history %+v", book.History)
 			}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 )
@@ -32,21 +33,21 @@ func TestACommandThatKillsIsPoison(t *testing.T) {
 	b := setup(t)
 	numbers := []string{"R1", "R2", "DEADLY", "R3", "R4"}
 	for _, no := range numbers {
-		b.publish(messages.KindRefund, refundBody(no))
+		b.Publish(messages.KindRefund, consumertest.RefundBody(no))
 	}
 	over := make(chan struct{})
 	go func() {
-		b.end(messages.KindRefund, "DEADLY")
+		b.End(messages.KindRefund, "DEADLY")
 		close(over)
 	}()
 	deaths := 0
-	var last *worker
+	var last *consumertest.Worker
 	for alive := true; alive; {
 		died := make(chan struct{})
-		var w *worker
+		var w *consumertest.Worker
 		ready := make(chan struct{})
-		w = b.start(func(o *consumer.Options) {
-			o.Merchants[0].Refunds = deadly{o.Merchants[0].Refunds, "DEADLY", func() { <-ready; w.kill(); close(died) }}
+		w = b.Start(func(o *consumer.Options) {
+			o.Merchants[0].Refunds = deadly{o.Merchants[0].Refunds, "DEADLY", func() { <-ready; w.Kill(); close(died) }}
 		})
 		last = w
 		close(ready)
@@ -57,7 +58,7 @@ func TestACommandThatKillsIsPoison(t *testing.T) {
 			alive = false
 		}
 	}
-	e := b.end(messages.KindRefund, "DEADLY")
+	e := b.End(messages.KindRefund, "DEADLY")
 	if e.Error == nil || e.Error.Reason != messages.ReasonPoison {
 		t.Errorf("ended %s %+v", e.Status, e.Error)
 	}
@@ -65,13 +66,13 @@ func TestACommandThatKillsIsPoison(t *testing.T) {
 		t.Errorf("%d workers died", deaths)
 	}
 	for _, no := range []string{"R1", "R2", "R3", "R4"} {
-		if e := b.end(messages.KindRefund, no); e.Status != messages.StatusAccepted {
+		if e := b.End(messages.KindRefund, no); e.Status != messages.StatusAccepted {
 			t.Errorf("%s ended %s %+v", no, e.Status, e.Error)
 		}
 	}
-	b.settled()
-	check(t, last.stop()) // the mark is taken back after the outcome
-	lane := must(b.js.Consumer(t.Context(), b.subjects.CommandsStream(), "refund-"+mchid))
+	b.Settled()
+	check(t, last.Stop()) // the mark is taken back after the outcome
+	lane := must(b.JS.Consumer(t.Context(), b.Subjects.CommandsStream(), "refund-"+mchid))
 	if m := lane.CachedInfo().Config.Metadata; m["wxpay_alone"] != "" {
 		t.Errorf("still marked: %v", m)
 	}

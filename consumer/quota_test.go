@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
 )
@@ -18,19 +19,19 @@ import (
 func TestComplaintQuotaHolds(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start(func(o *consumer.Options) {
+	b.Start(func(o *consumer.Options) {
 		o.Merchants[0].Quota.Complaints = consumer.Rate{N: 60, Per: time.Minute}
 		o.AckWait = 20 * time.Minute
 	})
 	const replies = 150
 	for i := range replies {
-		b.publish(messages.KindReply, fmt.Sprintf(`{"id":"P%d","complaint_id":"C%d","complainted_mchid":"1900000001","response_content":"您好"}`, i, i))
+		b.Publish(messages.KindReply, fmt.Sprintf(`{"id":"P%d","complaint_id":"C%d","complainted_mchid":"1900000001","response_content":"您好"}`, i, i))
 	}
 	for i := range replies {
-		b.end(messages.KindReply, fmt.Sprintf("P%d", i))
+		b.End(messages.KindReply, fmt.Sprintf("P%d", i))
 	}
-	b.settled()
-	if n := b.sim.PeakRate(mchid, []wxpaytest.Endpoint{wxpaytest.EndpointComplaintResponse}, time.Minute); n > 60 {
+	b.Settled()
+	if n := b.Sim.PeakRate(mchid, []wxpaytest.Endpoint{wxpaytest.EndpointComplaintResponse}, time.Minute); n > 60 {
 		t.Errorf("%d calls in a minute", n)
 	}
 }
@@ -39,35 +40,35 @@ func TestComplaintQuotaHolds(t *testing.T) {
 // NATS. When they go on it makes no calls with them: the other has the whole quota by then.
 func TestQuotaHoldsWhenALaneIsTakenFromALivingWorker(t *testing.T) {
 	t.Parallel()
-	b := setupAt(t, consumer.FastClock(10), wxpaytest.Options{})
+	b := setupAt(t, 10)
 	const perWindow, window = 50, 10 * time.Second // a second here
 	quota := func(o *consumer.Options) {
 		o.Merchants[0].Quota.Refunds = consumer.Rate{N: perWindow, Per: window}
 	}
 	for i := range 4 * perWindow {
-		b.publish(messages.KindRefund, fmt.Sprintf(`{"out_refund_no":"R%[1]d","transaction_id":"TX%[1]d","amount":{"refund":1,"total":1}}`, i))
+		b.Publish(messages.KindRefund, fmt.Sprintf(`{"out_refund_no":"R%[1]d","transaction_id":"TX%[1]d","amount":{"refund":1,"total":1}}`, i))
 	}
-	g := &gate{at: "refund.R7.", shut: make(chan struct{}), open: make(chan struct{})} // its look-up in the ledger
-	first := b.startVia(g, quota)
-	<-g.shut
-	b.start(quota)
-	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
-	finishWithin(b, 4*perWindow, first, g.open, consumer.Rate{N: perWindow, Per: window})
+	g := consumertest.NewGate("refund.R7.") // its look-up in the ledger
+	first := b.StartVia(g, quota)
+	<-g.Shut
+	b.Start(quota)
+	check(t, must(b.JS.Stream(t.Context(), b.Subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
+	finishWithin(b, 4*perWindow, first, g.Open, consumer.Rate{N: perWindow, Per: window})
 }
 
 // finishWithin lets the first worker go on once the other, which has taken the lane, calls at full pace. Every refund ends, and the two together
 // keep the quota.
-func finishWithin(b *bench, refunds int, first *worker, open chan struct{}, quota consumer.Rate) {
-	b.t.Helper()
-	b.until("the other calls at full pace", func() bool { return len(b.events) > quota.N+10 })
+func finishWithin(b *bench, refunds int, first *consumertest.Worker, open chan struct{}, quota consumer.Rate) {
+	b.T.Helper()
+	b.Until("the other calls at full pace", func() bool { return len(b.Events()) > quota.N+10 })
 	close(open)
 	for i := range refunds {
-		b.end(messages.KindRefund, fmt.Sprintf("R%d", i))
+		b.End(messages.KindRefund, fmt.Sprintf("R%d", i))
 	}
-	check(b.t, first.stop())
-	b.settled()
-	if n := b.sim.PeakRate(mchid, []wxpaytest.Endpoint{wxpaytest.EndpointRefundCreate}, quota.Per); n > quota.N {
-		b.t.Errorf("%d calls in %s", n, quota.Per)
+	check(b.T, first.Stop())
+	b.Settled()
+	if n := b.Sim.PeakRate(mchid, []wxpaytest.Endpoint{wxpaytest.EndpointRefundCreate}, quota.Per); n > quota.N {
+		b.T.Errorf("%d calls in %s", n, quota.Per)
 	}
 }
 
@@ -97,23 +98,23 @@ func (s *gatedSigner) Sign(random io.Reader, digest []byte, opts crypto.SignerOp
 // The same while the first waits for signatures: what was signed too late is not sent.
 func TestQuotaHoldsWhenALaneIsTakenFromAWorkerThatSigns(t *testing.T) {
 	t.Parallel()
-	b := setupAt(t, consumer.FastClock(10), wxpaytest.Options{})
+	b := setupAt(t, 10)
 	const perWindow, window = 50, 10 * time.Second // a second here
 	publish := func(from, to int) {
 		for i := from; i < to; i++ {
-			b.publish(messages.KindRefund, fmt.Sprintf(`{"out_refund_no":"R%[1]d","transaction_id":"TX%[1]d","amount":{"refund":1,"total":1}}`, i))
+			b.Publish(messages.KindRefund, fmt.Sprintf(`{"out_refund_no":"R%[1]d","transaction_id":"TX%[1]d","amount":{"refund":1,"total":1}}`, i))
 		}
 	}
-	signer := &gatedSigner{Signer: b.creds[mchid].PrivateKey, asked: make(chan struct{}, perWindow), open: make(chan struct{})}
+	signer := &gatedSigner{Signer: b.Creds[mchid].PrivateKey, asked: make(chan struct{}, perWindow), open: make(chan struct{})}
 	quota := func(o *consumer.Options) {
 		o.Concurrency, o.Merchants[0].Quota.Refunds = perWindow, consumer.Rate{N: perWindow, Per: window}
 	}
-	first := b.start(quota, func(o *consumer.Options) {
-		o.Merchants[0].Refunds = b.clientBy(mchid, signer)
+	first := b.Start(quota, func(o *consumer.Options) {
+		o.Merchants[0].Refunds = b.ClientBy(mchid, signer)
 		o.Settlement.First = o.Settlement.Max // looks ask for signatures, too
 	})
 	publish(0, 1)
-	b.end(messages.KindRefund, "R0") // what comes now is provably new: it is not asked about first
+	b.End(messages.KindRefund, "R0") // what comes now is provably new: it is not asked about first
 	signer.mu.Lock()
 	signer.shut = true
 	signer.mu.Unlock()
@@ -121,7 +122,7 @@ func TestQuotaHoldsWhenALaneIsTakenFromAWorkerThatSigns(t *testing.T) {
 	for range perWindow / 2 {
 		<-signer.asked
 	}
-	b.start(quota)
-	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
+	b.Start(quota)
+	check(t, must(b.JS.Stream(t.Context(), b.Subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
 	finishWithin(b, 4*perWindow, first, signer.open, consumer.Rate{N: perWindow, Per: window})
 }

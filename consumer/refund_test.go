@@ -1,29 +1,24 @@
 package consumer_test
 
 import (
-	"crypto/tls"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
-	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
-
-func refundBody(no string) string {
-	return fmt.Sprintf(`{"out_refund_no":%q,"transaction_id":"TX%s","amount":{"refund":60,"total":100},"reason":"商品已售完","metadata":{"order":"42"}}`, no, no)
-}
 
 func TestRefundIsAccepted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start()
-	seq := b.publish(messages.KindRefund, refundBody("R1"), "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	e := b.end(messages.KindRefund, "R1")
-	book, ok := b.sim.Refund(mchid, "R1")
+	b.Start()
+	seq := b.Publish(messages.KindRefund, consumertest.RefundBody("R1"), "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	e := b.End(messages.KindRefund, "R1")
+	book, ok := b.Sim.Refund(mchid, "R1")
 	if !ok || book.Amount != 60 || book.Creates != 1 {
 		t.Fatalf("books: %+v, %v", book, ok)
 	}
@@ -34,11 +29,11 @@ func TestRefundIsAccepted(t *testing.T) {
 		"ce-id": "1900000001.refund.R1.accepted", "ce-type": "wxpay.refund.accepted", "ce-source": "/wxpay/1900000001", "ce-subject": "R1",
 		"ce-specversion": "1.0", "Content-Type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 	} {
-		if got := e.header.Get(name); got != want {
+		if got := e.Header.Get(name); got != want {
 			t.Errorf("header %s: %q, want %q", name, got, want)
 		}
 	}
-	b.settled()
+	b.Settled()
 	if seq != 1 {
 		t.Errorf("sequence %d", seq)
 	}
@@ -51,17 +46,17 @@ func TestUnprovenRefusalsEndNothing(t *testing.T) {
 		t.Run(fmt.Sprint(status, code), func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.sim.Fault(wxpaytest.Fault{Times: 3, Answer: wxpaytest.AnswerRefusal, Status: status, Code: code, Unsigned: true})
-			b.start()
-			b.publish(messages.KindRefund, refundBody("R1"))
-			b.publish(messages.KindReply, replyBody)
-			if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+			b.Sim.Fault(wxpaytest.Fault{Times: 3, Answer: wxpaytest.AnswerRefusal, Status: status, Code: code, Unsigned: true})
+			b.Start()
+			b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+			b.Publish(messages.KindReply, consumertest.ReplyBody)
+			if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
 				t.Errorf("refund: %+v %+v", e.Outcome, e.Error)
 			}
-			if e := b.end(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+			if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
 				t.Errorf("reply: %+v %+v", e.Outcome, e.Error)
 			}
-			b.settled()
+			b.Settled()
 		})
 	}
 }
@@ -69,16 +64,16 @@ func TestUnprovenRefusalsEndNothing(t *testing.T) {
 func TestDuplicateRefundIsAcknowledgedWithoutACall(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start()
+	b.Start()
 	for range 5 {
-		b.publish(messages.KindRefund, refundBody("R1"))
+		b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
 	}
-	b.end(messages.KindRefund, "R1")
-	b.settled()
-	if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
+	b.End(messages.KindRefund, "R1")
+	b.Settled()
+	if n := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
 		t.Errorf("%d create calls", n)
 	}
-	if got := b.statuses(messages.KindRefund, "R1"); len(got) != 1 {
+	if got := b.Statuses(messages.KindRefund, "R1"); len(got) != 1 {
 		t.Errorf("outcomes %v", got)
 	}
 }
@@ -86,20 +81,20 @@ func TestDuplicateRefundIsAcknowledgedWithoutACall(t *testing.T) {
 func TestSameNumberOtherParametersIsConflictWithoutACall(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start()
-	b.publish(messages.KindRefund, refundBody("R1"))
-	b.end(messages.KindRefund, "R1")
-	b.publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":61,"total":100}}`)
-	e := b.end(messages.KindRefund, "seq-2")
+	b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.End(messages.KindRefund, "R1")
+	b.Publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":61,"total":100}}`)
+	e := b.End(messages.KindRefund, "seq-2")
 	if e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonConflict || e.Error.ConflictsWith != "R1" {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	letter := must(b.letters.Get(t.Context(), e.DeadLetter))
+	letter := must(b.Letters.Get(t.Context(), e.DeadLetter))
 	if letter.Reason != messages.ReasonConflict || letter.ConflictsWith != "R1" || letter.StreamSeq != 2 {
 		t.Errorf("letter: %+v", letter)
 	}
-	b.settled()
-	if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
+	b.Settled()
+	if n := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
 		t.Errorf("%d create calls", n)
 	}
 }
@@ -108,19 +103,17 @@ func TestSameNumberOtherParametersIsConflictWithoutACall(t *testing.T) {
 func TestRefundReadBackWithOtherAmountsIsConflict(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start()
-	b.publish(messages.KindRefund, refundBody("R1"))
-	b.end(messages.KindRefund, "R1")
-	b.settled()
-	check(t, must(b.js.Stream(t.Context(), b.subjects.OutcomesStream())).Purge(t.Context())) // the ledger forgets, WeChat Pay does not
-	b.mu.Lock()
-	b.events = nil
-	b.mu.Unlock()
-	b.publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":61,"total":100}}`)
-	if e := b.end(messages.KindRefund, "seq-2"); e.Error == nil || e.Error.Reason != messages.ReasonConflict {
+	b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.End(messages.KindRefund, "R1")
+	b.Settled()
+	check(t, must(b.JS.Stream(t.Context(), b.Subjects.OutcomesStream())).Purge(t.Context())) // the ledger forgets, WeChat Pay does not
+	b.ForgetEvents()
+	b.Publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":61,"total":100}}`)
+	if e := b.End(messages.KindRefund, "seq-2"); e.Error == nil || e.Error.Reason != messages.ReasonConflict {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	b.settled()
+	b.Settled()
 }
 
 // A definite, proven no is a dead letter that carries the command's bytes and WeChat Pay's answer; a corrected command with
@@ -128,18 +121,18 @@ func TestRefundReadBackWithOtherAmountsIsConflict(t *testing.T) {
 func TestRejectedRefundIsADeadLetterAndCanBeCorrected(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR", Message: "参数错误 商品已售完"})
-	b.start()
-	body := refundBody("R1")
-	seq := b.publish(messages.KindRefund, body, "X-Mine", "kept", "Nats-Msg-Id", "m-1")
-	e := b.end(messages.KindRefund, "R1")
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR", Message: "参数错误 商品已售完"})
+	b.Start()
+	body := consumertest.RefundBody("R1")
+	seq := b.Publish(messages.KindRefund, body, "X-Mine", "kept", "Nats-Msg-Id", "m-1")
+	e := b.End(messages.KindRefund, "R1")
 	if e.Status != messages.StatusFailed || e.Error.Reason != messages.ReasonRejected || e.Error.Code != "PARAM_ERROR" || e.Error.HTTPStatus != 400 || e.Error.RequestID == "" {
 		t.Fatalf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	if want := fmt.Sprintf("1900000001.refund.R1.failed.%d", e.DeadLetter); e.header.Get("ce-id") != want {
-		t.Errorf("ce-id %q, want %q", e.header.Get("ce-id"), want)
+	if want := fmt.Sprintf("1900000001.refund.R1.failed.%d", e.DeadLetter); e.Header.Get("ce-id") != want {
+		t.Errorf("ce-id %q, want %q", e.Header.Get("ce-id"), want)
 	}
-	letter := must(b.letters.Get(t.Context(), e.DeadLetter))
+	letter := must(b.Letters.Get(t.Context(), e.DeadLetter))
 	if string(letter.Command) != body || letter.StreamSeq != seq || letter.Code != "PARAM_ERROR" || letter.Attempts != 1 ||
 		letter.CommandID != "m-1" || letter.Subject != "wxpay.command.1900000001.refund" || letter.Original["X-Mine"][0] != "kept" {
 		t.Errorf("letter: %+v", letter.DeadLetter)
@@ -147,13 +140,13 @@ func TestRejectedRefundIsADeadLetterAndCanBeCorrected(t *testing.T) {
 	if letter.Message != "参数错误 …" {
 		t.Errorf("message %q repeats a value of the command", letter.Message)
 	}
-	b.drainedCommands()
+	b.Drained()
 
-	b.sim.ClearFaults()
-	b.publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":50,"total":100}}`)
-	b.await("R1 accepted", func(e event) bool { return e.Key == "R1" && e.Status == messages.StatusAccepted })
-	b.drainedCommands()
-	if got, want := b.statuses(messages.KindRefund, "R1"), []messages.Status{messages.StatusFailed, messages.StatusAccepted}; !slices.Equal(got, want) {
+	b.Sim.ClearFaults()
+	b.Publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":50,"total":100}}`)
+	b.Await("R1 accepted", func(e consumertest.Event) bool { return e.Key == "R1" && e.Status == messages.StatusAccepted })
+	b.Drained()
+	if got, want := b.Statuses(messages.KindRefund, "R1"), []messages.Status{messages.StatusFailed, messages.StatusAccepted}; !slices.Equal(got, want) {
 		t.Errorf("statuses %v", got)
 	}
 }
@@ -165,10 +158,10 @@ func TestInvalidRequestIsNotBelievedBeforeAQuery(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: apply, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "INVALID_REQUEST", Message: "超额"})
-			b.start()
-			b.publish(messages.KindRefund, refundBody("R1"))
-			e := b.end(messages.KindRefund, "R1")
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: apply, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "INVALID_REQUEST", Message: "超额"})
+			b.Start()
+			b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+			e := b.End(messages.KindRefund, "R1")
 			if apply && e.Status != messages.StatusAccepted || !apply && e.Status != messages.StatusFailed {
 				t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 			}
@@ -176,9 +169,9 @@ func TestInvalidRequestIsNotBelievedBeforeAQuery(t *testing.T) {
 			if f := e.Error; !apply && (f.Reason != messages.ReasonRejected || f.Code != "INVALID_REQUEST" || f.Message != "超额" || f.HTTPStatus != 400 || f.RequestID == "") {
 				t.Errorf("failure: %+v", f)
 			}
-			b.settled()
-			create := b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)
-			query := b.sim.RequestsTo(wxpaytest.EndpointRefundQuery)
+			b.Settled()
+			create := b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)
+			query := b.Sim.RequestsTo(wxpaytest.EndpointRefundQuery)
 			if len(create) != 1 || len(query) == 0 {
 				t.Fatalf("%d create calls, %d queries", len(create), len(query))
 			}
@@ -192,32 +185,32 @@ func TestInvalidRequestIsNotBelievedBeforeAQuery(t *testing.T) {
 // What was refused is the command, not its number: another with that number, after a person has removed the first, is tried.
 func TestARefusalIsOfItsCommandOnly(t *testing.T) {
 	t.Parallel()
-	b := setupAt(t, consumer.FastClock(10), wxpaytest.Options{}) // it comes again after a minute: slow enough to take it away before that
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: 1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "INVALID_REQUEST"})
-	b.start()
-	refused := b.publish(messages.KindRefund, refundBody("R1"))
-	b.until("R1 handed back", func() bool { return len(b.acks) == 1 })
-	check(t, must(b.js.Stream(t.Context(), b.subjects.CommandsStream())).DeleteMsg(t.Context(), refused))
-	b.publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":50,"total":100}}`)
-	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted || e.Refund.Amount.Refund != 50 {
+	b := setupAt(t, 10) // it comes again after a minute: slow enough to take it away before that
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: 1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "INVALID_REQUEST"})
+	b.Start()
+	refused := b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.Until("R1 handed back", func() bool { return len(b.Acks()) == 1 })
+	check(t, must(b.JS.Stream(t.Context(), b.Subjects.CommandsStream())).DeleteMsg(t.Context(), refused))
+	b.Publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TXR1","amount":{"refund":50,"total":100}}`)
+	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted || e.Refund.Amount.Refund != 50 {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	b.settled()
+	b.Settled()
 }
 
 // Our own trouble empties no queue: the command waits and goes through when it is mended.
 func TestNotEnoughWaitsAndKeepsTheNumber(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.SetBalance(mchid, 0)
-	b.start()
-	b.publish(messages.KindRefund, refundBody("R1"))
-	check(t, b.sim.AwaitRequests(t.Context(), wxpaytest.EndpointRefundCreate, 3)) // each one is a refusal
-	b.sim.SetBalance(mchid, 1000)
-	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted || e.Attempts != 1 {
+	b.Sim.SetBalance(mchid, 0)
+	b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	check(t, b.Sim.AwaitRequests(t.Context(), wxpaytest.EndpointRefundCreate, 3)) // each one is a refusal
+	b.Sim.SetBalance(mchid, 1000)
+	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted || e.Attempts != 1 {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	b.settled()
+	b.Settled()
 }
 
 // Tries run out: `exhausted` when WeChat Pay shows nothing, `unresolved` when it does not say.
@@ -230,14 +223,14 @@ func TestTriesRunOut(t *testing.T) {
 		t.Run(string(want), func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.sim.Fault(fault)
-			b.start(func(o *consumer.Options) { o.Retry.MaxAttempts = 3; o.Retry.MaxAge = 10 * time.Minute })
-			b.publish(messages.KindRefund, refundBody("R1"))
-			e := b.end(messages.KindRefund, "R1")
+			b.Sim.Fault(fault)
+			b.Start(func(o *consumer.Options) { o.Retry.MaxAttempts = 3; o.Retry.MaxAge = 10 * time.Minute })
+			b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+			e := b.End(messages.KindRefund, "R1")
 			if e.Status != messages.StatusFailed || e.Error.Reason != want {
 				t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 			}
-			b.settled()
+			b.Settled()
 		})
 	}
 }
@@ -270,40 +263,26 @@ func TestEveryRefusalOfARefund(t *testing.T) {
 			t.Run(api+"/"+r.code, func(t *testing.T) {
 				t.Parallel()
 				b := setup(t)
-				endpoint, options := wxpaytest.EndpointRefundCreate, []option(nil)
+				endpoint, options := wxpaytest.EndpointRefundCreate, []consumertest.Option(nil)
 				if api == "v2" {
-					endpoint, options = wxpaytest.EndpointV2Refund, []option{b.v2}
+					endpoint, options = wxpaytest.EndpointV2Refund, []consumertest.Option{b.V2}
 				}
 				times := 1
 				if r.ends {
 					times = -1
 				}
-				b.sim.Fault(wxpaytest.Fault{Endpoint: endpoint, Times: times, Answer: wxpaytest.AnswerRefusal, Status: r.status, Code: r.code})
-				b.start(options...)
-				b.publish(messages.KindRefund, refundBody("R1"))
-				e := b.end(messages.KindRefund, "R1")
+				b.Sim.Fault(wxpaytest.Fault{Endpoint: endpoint, Times: times, Answer: wxpaytest.AnswerRefusal, Status: r.status, Code: r.code})
+				b.Start(options...)
+				b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+				e := b.End(messages.KindRefund, "R1")
 				if r.ends && (e.Error == nil || e.Error.Reason != messages.ReasonRejected || e.Error.Code != r.code || e.Error.HTTPStatus != r.status) {
 					t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 				}
 				if !r.ends && e.Status != messages.StatusAccepted {
 					t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 				}
-				b.settled()
+				b.Settled()
 			})
 		}
-	}
-}
-
-// v2 sends the refunds of all merchants by API v2.
-func (b *bench) v2(o *consumer.Options) {
-	for i := range o.Merchants {
-		creds := b.creds[o.Merchants[i].MchID]
-		transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: b.sim.CertPool(), ConnectTimeout: patience})
-		b.t.Cleanup(transport.CloseIdleConnections)
-		o.Merchants[i].Refunds = must(wxpay.NewV2(wxpay.V2Config{
-			MchID: creds.MchID, AppID: creds.AppID, APIKey: []byte(creds.APIv2Key), Transport: transport,
-			Certificate: must(tls.X509KeyPair(creds.CertificatePEM, creds.PrivateKeyPEM())),
-			Hosts:       []string{b.sim.URL(), b.sim.BackupURL()}, Timeout: b.timeout, Now: b.clock.Now,
-		}))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
@@ -48,17 +49,17 @@ func (w *watcher) End(ctx context.Context, d consumer.Delivery, r consumer.Resul
 func TestAnObserverIsToldEverything(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, ID: "R2", Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, ID: "R2", Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
 	saw := &watcher{}
-	w := b.start(func(o *consumer.Options) { o.Observer = saw })
-	b.publish(messages.KindRefund, refundBody("R1"), "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	b.publish(messages.KindRefund, refundBody("R2"))
-	b.publish(messages.KindReply, `{`)
-	b.end(messages.KindRefund, "R1")
-	b.end(messages.KindRefund, "R2")
-	b.end(messages.KindReply, "seq-3")
-	b.drainedCommands()
-	check(t, w.stop())
+	w := b.Start(func(o *consumer.Options) { o.Observer = saw })
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"), "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R2"))
+	b.Publish(messages.KindReply, `{`)
+	b.End(messages.KindRefund, "R1")
+	b.End(messages.KindRefund, "R2")
+	b.End(messages.KindReply, "seq-3")
+	b.Drained()
+	check(t, w.Stop())
 
 	if saw.begun != len(saw.ended) || len(saw.traces) == 0 {
 		t.Errorf("%d begun, %d ended, traces %v", saw.begun, len(saw.ended), saw.traces)
@@ -84,16 +85,16 @@ func TestMerchantsComeAndGo(t *testing.T) {
 	t.Parallel()
 	const other = "1900000002"
 	b := setup(t)
-	b.merchant(other)
-	nc := must(nats.Connect(b.url))
+	b.Merchant(other)
+	nc := must(nats.Connect(b.URL))
 	t.Cleanup(nc.Close)
 	all := []consumer.Merchant{
-		{MchID: mchid, Refunds: b.client(mchid), Complaints: b.client(mchid)},
-		{MchID: other, Refunds: b.client(other), Complaints: b.client(other)},
+		{MchID: mchid, Refunds: b.Client(mchid), Complaints: b.Client(mchid)},
+		{MchID: other, Refunds: b.Client(other), Complaints: b.Client(other)},
 	}
 	c := must(consumer.New(consumer.Options{
-		Conn: nc, Subjects: b.subjects, DeadLetters: must(dlq.New(nc, b.subjects)), Log: quiet(), Clock: b.clock, Merchants: all[:1],
-		Concurrency: 16, AckWait: 12 * time.Hour, PinnedTTL: minPinnedTTL, Drain: patience, // what is in flight waits for the other merchant
+		Conn: nc, Subjects: b.Subjects, DeadLetters: must(dlq.New(nc, b.Subjects)), Log: quiet(), Clock: b.Clock, Merchants: all[:1],
+		Concurrency: 16, AckWait: 12 * time.Hour, PinnedTTL: consumertest.PinnedTTL, Drain: consumertest.Patience, // what is in flight waits for the other merchant
 		Retry:      consumer.Retry{Initial: 2 * time.Second, Multiplier: 2, Max: time.Hour, MaxAttempts: 25, MaxAge: 72 * time.Hour},
 		Settlement: consumer.Settlement{First: time.Minute, Max: 6 * time.Hour, GiveUp: 360 * time.Hour},
 	}))
@@ -102,32 +103,32 @@ func TestMerchantsComeAndGo(t *testing.T) {
 	go func() { ended <- c.Run(ctx) }()
 
 	arrived, hold := make(chan struct{}, 1), make(chan struct{})
-	b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, ID: "R1", Apply: true, Arrived: arrived, Hold: hold})
-	b.publish(messages.KindRefund, refundBody("R1"))
-	b.publishFor(other, messages.KindRefund, refundBody("S1"))
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, ID: "R1", Apply: true, Arrived: arrived, Hold: hold})
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.PublishFor(other, messages.KindRefund, consumertest.RefundBody("S1"))
 	<-arrived
 	if orphans := must(c.Orphans(ctx)); orphans[other] != 1 {
 		t.Errorf("orphans %v", orphans)
 	}
 	c.Reload(all[1:]) // the first goes while its call is on its way, the second comes
-	if e := b.end(messages.KindRefund, "S1"); e.Status != messages.StatusAccepted {
+	if e := b.End(messages.KindRefund, "S1"); e.Status != messages.StatusAccepted {
 		t.Errorf("the new merchant's: %+v %+v", e.Outcome, e.Error)
 	}
 	close(hold)
-	if e := b.end(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted || e.Attempts != 1 {
+	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted || e.Attempts != 1 {
 		t.Errorf("what was in flight: %+v %+v", e.Outcome, e.Error)
 	}
-	b.publish(messages.KindRefund, refundBody("R2"))
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R2"))
 	for _, s := range c.Status() {
 		if s.MchID == mchid {
 			t.Errorf("still served: %+v", s)
 		}
 	}
 	c.Reload(all)
-	if e := b.end(messages.KindRefund, "R2"); e.Status != messages.StatusAccepted {
+	if e := b.End(messages.KindRefund, "R2"); e.Status != messages.StatusAccepted {
 		t.Errorf("of the one that is back: %+v %+v", e.Outcome, e.Error)
 	}
-	b.settled()
+	b.Settled()
 	if n := len(c.Status()); n != 5 {
 		t.Errorf("%d lanes, settlement included", n)
 	}

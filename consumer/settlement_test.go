@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
@@ -20,17 +21,17 @@ import (
 )
 
 // becomes waits for the key's outcome with that status.
-func (b *bench) becomes(key string, status messages.Status) event {
-	b.t.Helper()
-	return b.await(key+" "+string(status), func(e event) bool { return e.Key == key && e.Status == status })
+func (b *bench) becomes(key string, status messages.Status) consumertest.Event {
+	b.T.Helper()
+	return b.Await(key+" "+string(status), func(e consumertest.Event) bool { return e.Key == key && e.Status == status })
 }
 
 // looked waits until the simulator has been asked about a refund n times.
 func (b *bench) looked(n int) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	b.T.Helper()
+	ctx, cancel := context.WithTimeout(b.T.Context(), consumertest.Patience)
 	defer cancel()
-	check(b.t, b.sim.AwaitRequests(ctx, wxpaytest.EndpointRefundQuery, n))
+	check(b.T, b.Sim.AwaitRequests(ctx, wxpaytest.EndpointRefundQuery, n))
 }
 
 // An accepted refund is followed to its end, and its end knows what the command said of it.
@@ -42,24 +43,24 @@ func TestAcceptedRefundIsFollowedToItsEnd(t *testing.T) {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.start()
+			b.Start()
 			body := `{"out_refund_no":"R*1","transaction_id":"TX1","amount":{"refund":60,"total":100},"metadata":{"order":"42"}}`
-			b.publish(messages.KindRefund, body, "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Wxpay-Command-Id", "cmd-1")
+			b.Publish(messages.KindRefund, body, "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Wxpay-Command-Id", "cmd-1")
 			b.becomes("R*1", messages.StatusAccepted)
 			b.looked(2)
-			check(t, b.sim.Settle(mchid, "R*1", state))
+			check(t, b.Sim.Settle(mchid, "R*1", state))
 			e := b.becomes("R*1", want)
-			if !e.Final || e.Attempts != 1 || e.ID != "cmd-1" || e.Metadata["order"] != "42" || e.Refund.Status != state || e.header.Get("traceparent") == "" {
+			if !e.Final || e.Attempts != 1 || e.ID != "cmd-1" || e.Metadata["order"] != "42" || e.Refund.Status != state || e.Header.Get("traceparent") == "" {
 				t.Errorf("outcome: %+v %+v", e.Outcome, e.Refund)
 			}
 			if want == messages.StatusAbnormal { // a person mends it, and it is followed on
-				check(t, b.sim.Settle(mchid, "R*1", "SUCCESS"))
+				check(t, b.Sim.Settle(mchid, "R*1", "SUCCESS"))
 				b.becomes("R*1", messages.StatusSucceeded)
 			}
-			b.settled()
-			b.publish(messages.KindRefund, body)
-			b.settled()
-			if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
+			b.Settled()
+			b.Publish(messages.KindRefund, body)
+			b.Settled()
+			if n := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
 				t.Errorf("%d create calls", n)
 			}
 			b.nothingFollowed()
@@ -69,16 +70,16 @@ func TestAcceptedRefundIsFollowedToItsEnd(t *testing.T) {
 
 // nothingFollowed waits until no schedule and nothing due is left.
 func (b *bench) nothingFollowed() {
-	b.t.Helper()
-	acks := must(b.nc.SubscribeSync("$JS.ACK." + b.subjects.SettlementsStream() + ".>"))
-	for limit := time.Now().Add(patience); ; {
-		stream := must(b.js.Stream(b.t.Context(), b.subjects.SettlementsStream()))
+	b.T.Helper()
+	acks := must(b.NC.SubscribeSync("$JS.ACK." + b.Subjects.SettlementsStream() + ".>"))
+	for limit := time.Now().Add(consumertest.Patience); ; {
+		stream := must(b.JS.Stream(b.T.Context(), b.Subjects.SettlementsStream()))
 		if stream.CachedInfo().State.Msgs == 0 {
 			return
 		}
 		if time.Now().After(limit) {
-			info := must(stream.Info(b.t.Context(), jetstream.WithSubjectFilter(">")))
-			b.t.Fatalf("still followed: %v", info.State.Subjects)
+			info := must(stream.Info(b.T.Context(), jetstream.WithSubjectFilter(">")))
+			b.T.Fatalf("still followed: %v", info.State.Subjects)
 		}
 		_, _ = acks.NextMsg(50 * time.Millisecond)
 	}
@@ -88,23 +89,23 @@ func (b *bench) nothingFollowed() {
 func TestARefundWithoutAnEndIsUnresolved(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start(func(o *consumer.Options) { o.Settlement.GiveUp = 10 * time.Minute })
-	body := refundBody("R1")
-	b.publish(messages.KindRefund, body)
+	b.Start(func(o *consumer.Options) { o.Settlement.GiveUp = 10 * time.Minute })
+	body := consumertest.RefundBody("R1")
+	b.Publish(messages.KindRefund, body)
 	e := b.becomes("R1", messages.StatusFailed)
 	if e.Error.Reason != messages.ReasonUnresolved {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
-	letter := must(b.letters.Get(t.Context(), e.DeadLetter))
-	if string(letter.Command) != body || letter.Subject != b.subjects.Command(mchid, messages.KindRefund) || letter.StreamSeq != 1 || letter.Attempts != 1 {
+	letter := must(b.Letters.Get(t.Context(), e.DeadLetter))
+	if string(letter.Command) != body || letter.Subject != b.Subjects.Command(mchid, messages.KindRefund) || letter.StreamSeq != 1 || letter.Attempts != 1 {
 		t.Errorf("letter: %+v", letter.DeadLetter)
 	}
 	b.nothingFollowed()
-	check(t, b.sim.Settle(mchid, "R1", "SUCCESS"))
-	b.publish(messages.KindRefund, body, messages.HeaderReplays, "1")
+	check(t, b.Sim.Settle(mchid, "R1", "SUCCESS"))
+	b.Publish(messages.KindRefund, body, messages.HeaderReplays, "1")
 	b.becomes("R1", messages.StatusSucceeded)
-	b.drainedCommands()
-	if n := len(b.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
+	b.Drained()
+	if n := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
 		t.Errorf("%d create calls", n)
 	}
 }
@@ -117,19 +118,19 @@ func TestBreakingAroundSettlement(t *testing.T) {
 			for _, dead := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/lost=%v/dead=%v", step, lost, dead), func(t *testing.T) {
 					t.Parallel()
-					b := setupWith(t, wxpaytest.Options{SettleAtOnce: true})
-					c := &cut{at: step, lost: lost, dead: dead}
-					w := b.startThrough(c)
-					b.publish(messages.KindRefund, refundBody("R1"))
+					b := setupWith(t, consumertest.Config{Simulator: wxpaytest.Options{SettleAtOnce: true}})
+					c := &consumertest.Cut{At: step, Lost: lost, Dead: dead}
+					w := b.StartVia(c)
+					b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
 					if dead {
-						<-w.lostWire
-						w.kill()
-						b.start()
+						<-w.LostWire
+						w.Kill()
+						b.Start()
 					}
 					b.becomes("R1", messages.StatusSucceeded)
-					b.settled()
+					b.Settled()
 					b.nothingFollowed()
-					if !c.broken() {
+					if !c.Broken() {
 						t.Error("the story never came to that step")
 					}
 				})
@@ -163,37 +164,37 @@ func (l *lettersWithout) Find(ctx context.Context, mchid string, kind messages.K
 
 // together has the refunds asked for, as if by a command, and followed by one schedule that is due now, as a worker writes it.
 func (b *bench) together(keys ...string) {
-	b.t.Helper()
+	b.T.Helper()
 	type refund struct {
 		Header  nats.Header `json:"header"`
 		Command []byte      `json:"command"`
 	}
 	var all []refund
-	client := b.client(mchid)
+	client := b.Client(mchid)
 	for _, key := range keys {
 		if key == unreadable {
 			all = append(all, refund{nats.Header{"Wxpay-Stream-Seq": {"7"}}, []byte(`{"version":2}`)})
 			continue
 		}
-		accepted := b.clock.Now()
+		accepted := b.Clock.Now()
 		if key == longAgo {
 			accepted = accepted.Add(-365 * 24 * time.Hour)
 		}
-		must(client.CreateRefund(b.t.Context(), &wxpay.RefundRequest{
+		must(client.CreateRefund(b.T.Context(), &wxpay.RefundRequest{
 			OutRefundNo: key, TransactionID: "TX" + key, Reason: "商品已售完", Amount: wxpay.RefundAmount{Refund: 60, Total: 100, Currency: "CNY"},
 		}))
 		all = append(all, refund{nats.Header{
-			"Wxpay-Accepted-At": {accepted.UTC().Format(time.RFC3339Nano)}, "Wxpay-First-At": {b.clock.Now().UTC().Format(time.RFC3339Nano)},
+			"Wxpay-Accepted-At": {accepted.UTC().Format(time.RFC3339Nano)}, "Wxpay-First-At": {b.Clock.Now().UTC().Format(time.RFC3339Nano)},
 			"Wxpay-Attempts": {"2"}, "Wxpay-Stream-Seq": {"7"}, "Wxpay-Command-Id": {"cmd-" + key}, "traceparent": {"00-" + key},
-		}, []byte(refundBody(key))})
+		}, []byte(consumertest.RefundBody(key))})
 	}
-	msg := nats.NewMsg(b.subjects.SettlementTogether(mchid, "T"))
+	msg := nats.NewMsg(b.Subjects.SettlementTogether(mchid, "T"))
 	msg.Data = must(json.Marshal(all))
 	msg.Header = nats.Header{
-		"Nats-Schedule": {"@at " + time.Now().UTC().Format(time.RFC3339Nano)}, "Nats-Schedule-Target": {b.subjects.SettlementDue(mchid)},
+		"Nats-Schedule": {"@at " + time.Now().UTC().Format(time.RFC3339Nano)}, "Nats-Schedule-Target": {b.Subjects.SettlementDue(mchid)},
 		"Wxpay-Looks": {"0"}, "Wxpay-Refunds": {fmt.Sprint(len(all))},
 	}
-	must(b.js.PublishMsg(b.t.Context(), msg))
+	must(b.JS.PublishMsg(b.T.Context(), msg))
 }
 
 // Refunds that are followed together end each by itself, also when the wire breaks in the middle of it; those without an end go on
@@ -211,32 +212,32 @@ func TestRefundsFollowedTogetherEndEachByItself(t *testing.T) {
 					b := setup(t)
 					b.together("R1", "R2", "R3", "R4")
 					for _, key := range []string{"R1", "R3"} {
-						check(t, b.sim.Settle(mchid, key, "SUCCESS"))
+						check(t, b.Sim.Settle(mchid, key, "SUCCESS"))
 					}
-					c := &cut{at: step, lost: lost, dead: dead}
-					if c.at == "" {
-						c.at = "nothing that is ever said"
+					c := &consumertest.Cut{At: step, Lost: lost, Dead: dead}
+					if c.At == "" {
+						c.At = "nothing that is ever said"
 					}
-					w := b.startThrough(c)
+					w := b.StartVia(c)
 					if dead {
-						<-w.lostWire
-						w.kill()
-						b.start()
+						<-w.LostWire
+						w.Kill()
+						b.Start()
 					}
 					b.becomes("R1", messages.StatusSucceeded)
 					e := b.becomes("R3", messages.StatusSucceeded)
-					if e.ID != "cmd-R3" || e.Attempts != 2 || e.Metadata["order"] != "42" || e.header.Get("traceparent") != "00-R3" || e.header.Get(messages.HeaderStreamSeq) != "7" {
-						t.Errorf("outcome: %+v %v", e.Outcome, e.header)
+					if e.ID != "cmd-R3" || e.Attempts != 2 || e.Metadata["order"] != "42" || e.Header.Get("traceparent") != "00-R3" || e.Header.Get(messages.HeaderStreamSeq) != "7" {
+						t.Errorf("outcome: %+v %v", e.Outcome, e.Header)
 					}
-					check(t, b.sim.Settle(mchid, "R2", "CLOSED"))
+					check(t, b.Sim.Settle(mchid, "R2", "CLOSED"))
 					b.becomes("R2", messages.StatusClosed)
-					check(t, b.sim.Settle(mchid, "R4", "ABNORMAL"))
+					check(t, b.Sim.Settle(mchid, "R4", "ABNORMAL"))
 					b.becomes("R4", messages.StatusAbnormal)
-					check(t, b.sim.Settle(mchid, "R4", "SUCCESS"))
+					check(t, b.Sim.Settle(mchid, "R4", "SUCCESS"))
 					b.becomes("R4", messages.StatusSucceeded)
-					b.settled()
+					b.Settled()
 					b.nothingFollowed()
-					if step != "" && !c.broken() {
+					if step != "" && !c.Broken() {
 						t.Error("the story never came to that step")
 					}
 				})
@@ -250,29 +251,29 @@ func TestRefundsFollowedTogetherEndEachByItself(t *testing.T) {
 func TestRefundsFollowedTogetherDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, ID: "R1", Times: -1, Answer: wxpaytest.AnswerSlow})
+	b.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, ID: "R1", Times: -1, Answer: wxpaytest.AnswerSlow})
 	b.together("R1", longAgo, unreadable, "R2", "R3")
 	for _, key := range []string{longAgo, "R1", "R2", "R3"} {
-		check(t, b.sim.Settle(mchid, key, "SUCCESS"))
+		check(t, b.Sim.Settle(mchid, key, "SUCCESS"))
 	}
 	letters := &lettersWithout{key: longAgo, out: make(chan struct{})}
-	b.start(func(o *consumer.Options) {
+	b.Start(func(o *consumer.Options) {
 		letters.DeadLetters, o.DeadLetters = o.DeadLetters, letters
 		o.Settlement.GiveUp = 364 * 24 * time.Hour // 44 hours here
 	})
 	b.becomes("R2", messages.StatusSucceeded)
 	b.becomes("R3", messages.StatusSucceeded)
 	for _, key := range []string{"R1", longAgo} {
-		if got := b.statuses(messages.KindRefund, key); len(got) > 0 {
+		if got := b.Statuses(messages.KindRefund, key); len(got) > 0 {
 			t.Errorf("%s: %v", key, got)
 		}
 	}
-	b.sim.ClearFaults()
+	b.Sim.ClearFaults()
 	b.becomes("R1", messages.StatusSucceeded)
 	close(letters.out)
 	b.becomes(longAgo, messages.StatusSucceeded)
-	for limit := time.Now().Add(patience); ; { // a look may be under way
-		last, err := must(b.js.Stream(t.Context(), b.subjects.SettlementsStream())).GetLastMsgForSubject(t.Context(), b.subjects.SettlementTogether(mchid, "T"))
+	for limit := time.Now().Add(consumertest.Patience); ; { // a look may be under way
+		last, err := must(b.JS.Stream(t.Context(), b.Subjects.SettlementsStream())).GetLastMsgForSubject(t.Context(), b.Subjects.SettlementTogether(mchid, "T"))
 		if err == nil && string(last.Data) == `{"version":2}` && last.Header.Get("Wxpay-Stream-Seq") == "7" {
 			break
 		}
@@ -306,42 +307,43 @@ func TestDyingBetweenASharedScheduleAndAccepted(t *testing.T) {
 		if key == "R1" {
 			hold = first
 		}
-		b.sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, ID: key, Apply: true, Arrived: arrived, Hold: hold})
-		b.publish(messages.KindRefund, refundBody(key))
+		b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, ID: key, Apply: true, Arrived: arrived, Hold: hold})
+		b.Publish(messages.KindRefund, consumertest.RefundBody(key))
 	}
-	c := &cut{at: "refund.R2.accepted", lost: true, dead: true}
-	g := &gate{via: c, at: "wxpay.settlement.at.1900000001.R1 ", shut: make(chan struct{}), open: make(chan struct{})}
-	w := b.startVia(g, func(o *consumer.Options) { o.Merchants[0].Refunds = signalling{o.Merchants[0].Refunds, answered} })
+	c := &consumertest.Cut{At: "refund.R2.accepted", Lost: true, Dead: true}
+	g := consumertest.NewGate("wxpay.settlement.at.1900000001.R1 ")
+	g.Via = c
+	w := b.StartVia(g, func(o *consumer.Options) { o.Merchants[0].Refunds = signalling{o.Merchants[0].Refunds, answered} })
 	for range keys {
 		<-arrived
 	}
 	close(first)
-	<-g.shut // R1's schedule is being written: what is accepted now shares the next one
+	<-g.Shut // R1's schedule is being written: what is accepted now shares the next one
 	close(others)
 	for range keys {
 		<-answered
 	}
-	close(g.open)
-	<-w.lostWire
-	w.kill()
-	stream := must(b.js.Stream(t.Context(), b.subjects.SettlementsStream()))
+	close(g.Open)
+	<-w.LostWire
+	w.Kill()
+	stream := must(b.JS.Stream(t.Context(), b.Subjects.SettlementsStream()))
 	if shared := must(stream.Info(t.Context(), jetstream.WithSubjectFilter("wxpay.settlement.at.1900000001.*"))).State.Subjects; len(shared) >= len(keys) {
 		t.Fatalf("each has a schedule of its own: %v", shared)
 	}
-	b.start()
+	b.Start()
 	for _, key := range keys {
 		b.becomes(key, messages.StatusAccepted)
 	}
-	b.drainedCommands()
+	b.Drained()
 	for _, key := range keys {
-		check(t, b.sim.Settle(mchid, key, "SUCCESS"))
+		check(t, b.Sim.Settle(mchid, key, "SUCCESS"))
 	}
 	for _, key := range keys {
 		b.becomes(key, messages.StatusSucceeded)
 	}
 	b.nothingFollowed()
-	b.settled()
-	if !c.broken() {
+	b.Settled()
+	if !c.Broken() {
 		t.Error("the story never came to that step")
 	}
 }
@@ -351,11 +353,11 @@ func TestRefundsFollowedTogetherAreGivenUpEachByItself(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.together("R1", "R2")
-	b.start(func(o *consumer.Options) { o.Settlement.GiveUp = 10 * time.Minute })
+	b.Start(func(o *consumer.Options) { o.Settlement.GiveUp = 10 * time.Minute })
 	for _, key := range []string{"R1", "R2"} {
 		e := b.becomes(key, messages.StatusFailed)
-		letter := must(b.letters.Get(t.Context(), e.DeadLetter))
-		if e.Error.Reason != messages.ReasonUnresolved || string(letter.Command) != refundBody(key) || letter.StreamSeq != 7 {
+		letter := must(b.Letters.Get(t.Context(), e.DeadLetter))
+		if e.Error.Reason != messages.ReasonUnresolved || string(letter.Command) != consumertest.RefundBody(key) || letter.StreamSeq != 7 {
 			t.Errorf("%s: %+v, letter %+v", key, e.Error, letter.DeadLetter)
 		}
 	}
@@ -365,17 +367,17 @@ func TestRefundsFollowedTogetherAreGivenUpEachByItself(t *testing.T) {
 // A merchant whose queries hang does not keep the others' refunds from being settled.
 func TestSettlementsOfOneMerchantDoNotWaitForAnothers(t *testing.T) {
 	t.Parallel()
-	b := setupWith(t, wxpaytest.Options{SettleAtOnce: true})
+	b := setupWith(t, consumertest.Config{Simulator: wxpaytest.Options{SettleAtOnce: true}})
 	const other = "1900000002"
-	b.merchant(other)
-	b.fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, MchID: mchid, Times: -1, Answer: wxpaytest.AnswerSlow})
-	b.start(func(o *consumer.Options) { o.Concurrency = 4 })
+	b.Merchant(other)
+	b.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, MchID: mchid, Times: -1, Answer: wxpaytest.AnswerSlow})
+	b.Start(func(o *consumer.Options) { o.Concurrency = 4 })
 	for i := range 40 {
-		b.publish(messages.KindRefund, refundBody(fmt.Sprintf("S%d", i)))
+		b.Publish(messages.KindRefund, consumertest.RefundBody(fmt.Sprintf("S%d", i)))
 	}
-	b.publishFor(other, messages.KindRefund, refundBody("F1"))
+	b.PublishFor(other, messages.KindRefund, consumertest.RefundBody("F1"))
 	b.becomes("F1", messages.StatusSucceeded)
-	if got := b.statuses(messages.KindRefund, "S0"); slices.Contains(got, messages.StatusSucceeded) {
+	if got := b.Statuses(messages.KindRefund, "S0"); slices.Contains(got, messages.StatusSucceeded) {
 		t.Error("the hanging merchant did not hang")
 	}
 }

@@ -2,18 +2,14 @@ package dlq_test
 
 import (
 	"bytes"
-	"context"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/sirupsen/logrus"
-
 	"wxpay-worker/consumer"
-	"wxpay-worker/dlq"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
 )
@@ -40,25 +36,8 @@ func (pass wires) Dial(network, address string) (net.Conn, error) {
 
 // workOver runs a worker whose writes to NATS are looked at.
 func (s *stage) workOver(pass wires, ackWait time.Duration) {
-	s.t.Helper()
-	nc := must(nats.Connect(s.server.URL(), nats.SetCustomDialer(pass)))
-	log := logrus.New()
-	log.SetOutput(testWriter{s.t})
-	c := must(consumer.New(consumer.Options{
-		Conn: nc, Subjects: s.subjects, DeadLetters: must(dlq.New(nc, s.subjects)), Log: log, Clock: s.clock,
-		Merchants:   []consumer.Merchant{{MchID: mchid, Refunds: s.client, Complaints: s.client}},
-		Concurrency: 16, AckWait: ackWait, PinnedTTL: time.Second, Drain: 5 * time.Second,
-		Retry:      consumer.Retry{Initial: 2 * time.Second, Multiplier: 2, Max: time.Minute, Jitter: 0.2, MaxAttempts: 25, MaxAge: 72 * time.Hour},
-		Settlement: consumer.Settlement{First: time.Minute, Max: 6 * time.Hour, GiveUp: 360 * time.Hour},
-	}))
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }()
-	s.t.Cleanup(func() {
-		cancel()
-		<-ended
-		nc.Close()
-	})
+	s.T.Helper()
+	s.StartVia(pass, func(o *consumer.Options) { o.AckWait, o.Retry.Max = ackWait, time.Minute })
 }
 
 // A letter may be put back the moment it is there, before its `failed` is: the command that was put back is a new try, and is not
@@ -75,17 +54,17 @@ func TestALetterIsPutBackBeforeItsFailureIsTold(t *testing.T) {
 		return true
 	}, 4*time.Minute)
 	a := acts[0]
-	s.sim.Fault(wxpaytest.Fault{Endpoint: a.write, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
-	must(s.js.Publish(t.Context(), s.subjects.Command(mchid, a.kind), []byte(a.body)))
+	s.Sim.Fault(wxpaytest.Fault{Endpoint: a.write, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
+	s.Publish(a.kind, a.body)
 	<-told
 	letter := s.letters()[0]
 	s.copy(letter)
-	must(s.queue.Drop(t.Context(), letter.Sequence))
+	must(s.Letters.Drop(t.Context(), letter.Sequence))
 	close(open)
 	if o := s.end(a.kind, a.key, 2); o.Status != messages.StatusAccepted && o.Status != messages.StatusSucceeded {
 		t.Errorf("what was put back ended %s", o.Status)
 	}
-	s.drained()
+	s.Drained()
 }
 
 // The acknowledgement of a failed command is lost, its letter is put back, and while that is carried out the original comes again:
@@ -97,15 +76,15 @@ func TestTheOriginalDoesNotEndALaterTry(t *testing.T) {
 	s.workOver(func(p []byte) bool { return !bytes.Contains(p, []byte("+TERM")) || !lost.CompareAndSwap(false, true) }, 8*time.Minute)
 	a := acts[1]
 	failures[0].script(s, a)
-	original := must(s.js.Publish(t.Context(), s.subjects.Command(mchid, a.kind), []byte(a.body))).Sequence
+	original := s.Publish(a.kind, a.body)
 	first := s.end(a.kind, a.key, 1)
-	s.sim.ClearFaults()
-	letter := must(s.queue.Get(t.Context(), first.DeadLetter))
+	s.Sim.ClearFaults()
+	letter := must(s.Letters.Get(t.Context(), first.DeadLetter))
 	unresolved(s, a, true) // the later try's answer is lost, and reading back does not work for a while
 	s.copy(letter)         // whoever put it back died before the letter was gone
-	acks := must(s.nc.SubscribeSync("$JS.ACK." + s.subjects.CommandsStream() + ".>"))
-	for limit := time.Now().Add(patience); ; { // until the original has come again and is through
-		stream := must(s.js.Stream(t.Context(), s.subjects.CommandsStream()))
+	acks := must(s.NC.SubscribeSync("$JS.ACK." + s.Subjects.CommandsStream() + ".>"))
+	for limit := time.Now().Add(consumertest.Patience); ; { // until the original has come again and is through
+		stream := must(s.JS.Stream(t.Context(), s.Subjects.CommandsStream()))
 		if stream.CachedInfo().State.FirstSeq > original {
 			break
 		}
@@ -114,9 +93,9 @@ func TestTheOriginalDoesNotEndALaterTry(t *testing.T) {
 		}
 		_, _ = acks.NextMsg(50 * time.Millisecond) // an acknowledgement, or time to look again
 	}
-	s.sim.ClearFaults()
+	s.Sim.ClearFaults()
 	if o := s.end(a.kind, a.key, 2); o.Status != messages.StatusSucceeded {
 		t.Errorf("the later try, which took effect, ended %s by letter %d; the first one's was %d", o.Status, o.DeadLetter, first.DeadLetter)
 	}
-	s.drained()
+	s.Drained()
 }

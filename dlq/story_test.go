@@ -2,7 +2,6 @@ package dlq_test
 
 import (
 	"context"
-	"crypto/rsa"
 	"errors"
 	"fmt"
 	"os"
@@ -13,13 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/sirupsen/logrus"
-
 	"wxpay-worker/consumer"
+	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/dlq"
-	"wxpay-worker/internal/natsembed"
 	"wxpay-worker/internal/natstest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
@@ -35,58 +30,19 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	mchid       = "1900000001"
+	mchid       = consumertest.MchID
 	complaintID = "C1"
-	patience    = 90 * time.Second
 )
 
 // stage is one installation with a worker.
 type stage struct {
-	t        *testing.T
-	server   *natsembed.Server
-	nc       *nats.Conn
-	js       jetstream.JetStream
-	subjects messages.Subjects
-	queue    *dlq.Queue
-	sim      *wxpaytest.Server
-	clock    *consumer.Clock
-	client   *wxpay.Client
-	panics   atomic.Bool // whether the next writing call is made and then panicked upon
-
-	mu     sync.Mutex
-	events []*messages.Outcome // every outcome, in order; guarded by mu
-	news   chan struct{}       // closed and replaced at each; guarded by mu
+	*consumertest.Bench
+	panics atomic.Bool // whether the next writing call is made and then panicked upon
 }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{t: t, server: natstest.Start(t), subjects: messages.Subjects{Prefix: "wxpay"}, clock: consumer.FastClock(200), news: make(chan struct{})}
-	s.queue, s.nc = setupOn(t, s.server)
-	s.js = must(jetstream.New(s.nc))
-	s.sim = wxpaytest.New(t, wxpaytest.Options{Now: s.clock.Now, OpenBooks: true})
-	creds := s.sim.AddMerchant(wxpaytest.Merchant{MchID: mchid, Balance: -1})
-	transport := wxpay.NewTransport(wxpay.TransportConfig{RootCAs: s.sim.CertPool(), ConnectTimeout: 3 * time.Second})
-	t.Cleanup(transport.CloseIdleConnections)
-	s.client = must(wxpay.New(wxpay.Config{
-		MchID: mchid, SerialNo: creds.SerialNo, Signer: creds.PrivateKey, Now: s.clock.Now, Transport: transport, Timeout: 10 * time.Second,
-		Keys:  must(wxpay.NewKeySet(creds.PublicKeyID, map[string]*rsa.PublicKey{creds.PublicKeyID: creds.PublicKey})),
-		Hosts: []string{s.sim.URL(), s.sim.BackupURL()},
-	}))
-	outcomes := must(s.js.OrderedConsumer(t.Context(), s.subjects.OutcomesStream(), jetstream.OrderedConsumerConfig{}))
-	consuming := must(outcomes.Consume(func(m jetstream.Msg) {
-		o, err := messages.DecodeOutcome(m.Data())
-		if err != nil {
-			t.Errorf("outcome on %s: %v", m.Subject(), err)
-			return
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.events = append(s.events, o)
-		close(s.news)
-		s.news = make(chan struct{})
-	}))
-	t.Cleanup(func() { consuming.Stop(); <-consuming.Closed() })
-	return s
+	return &stage{Bench: consumertest.New(t, consumertest.Config{Clock: consumer.FastClock(2 * consumertest.Speed)})}
 }
 
 // panicky makes its call, and then panics if it is told to: what a bug after the call looks like.
@@ -123,81 +79,39 @@ func (p panicky) CompleteComplaint(ctx context.Context, id, mchid string) error 
 
 // work starts a worker that gives up after one attempt or ten minutes, and returns how to stop it. It is stopped at the test's end.
 func (s *stage) work() (stop func()) {
-	s.t.Helper()
-	log := logrus.New()
-	log.SetOutput(testWriter{s.t})
-	nc := natstest.Client(s.t, s.server)
-	c := must(consumer.New(consumer.Options{
-		Conn: nc, Subjects: s.subjects, DeadLetters: must(dlq.New(nc, s.subjects)), Log: log, Clock: s.clock,
-		Merchants:   []consumer.Merchant{{MchID: mchid, Refunds: panicky{s.client, s}, Complaints: panicky{s.client, s}}},
-		Concurrency: 16, AckWait: 20 * time.Minute, PinnedTTL: time.Second, Drain: 5 * time.Second,
-		Retry:      consumer.Retry{Initial: 2 * time.Second, Multiplier: 2, Max: time.Hour, Jitter: 0.2, MaxAttempts: 1, MaxAge: 10 * time.Minute},
-		Settlement: consumer.Settlement{First: time.Minute, Max: 6 * time.Hour, GiveUp: 360 * time.Hour},
-	}))
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() { // ends when it is stopped
-		defer close(ended)
-		if err := c.Run(ctx); err != nil {
-			s.t.Errorf("worker: %v", err)
+	s.T.Helper()
+	w := s.Start(func(o *consumer.Options) {
+		client := panicky{s.Client(mchid), s}
+		o.Merchants[0].Refunds, o.Merchants[0].Complaints = client, client
+		o.AckWait, o.Retry.MaxAttempts, o.Retry.MaxAge = 20*time.Minute, 1, 10*time.Minute
+	})
+	return func() {
+		if err := w.Stop(); err != nil {
+			s.T.Errorf("worker: %v", err)
 		}
-	}()
-	stop = func() { cancel(); <-ended }
-	s.t.Cleanup(stop)
-	return stop
+	}
 }
 
-type testWriter struct{ t *testing.T }
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(strings.TrimRight(string(p), "\n"))
-	return len(p), nil
+// ends returns the final outcomes of the key so far; for a refund, accepted counts.
+func (s *stage) ends(kind messages.Kind, key string) (got []*messages.Outcome) {
+	for _, e := range s.Events() {
+		if e.Kind == kind && e.Key == key && (e.Final || e.Status == messages.StatusAccepted) {
+			got = append(got, e.Outcome)
+		}
+	}
+	return got
 }
 
-// end waits for the nth final outcome of the key (for a refund, `accepted` counts) and returns it.
+// end waits for the nth of them and returns it.
 func (s *stage) end(kind messages.Kind, key string, nth int) *messages.Outcome {
-	s.t.Helper()
-	limit := time.After(patience)
-	for {
-		s.mu.Lock()
-		news, ends := s.news, []*messages.Outcome(nil)
-		for _, o := range s.events {
-			if o.Kind == kind && o.Key == key && (o.Final || o.Status == messages.StatusAccepted) {
-				ends = append(ends, o)
-			}
-		}
-		s.mu.Unlock()
-		if len(ends) >= nth {
-			return ends[nth-1]
-		}
-		select {
-		case <-news:
-		case <-limit:
-			s.t.Fatalf("%s %s has ended %d times, not %d", kind, key, len(ends), nth)
-		}
-	}
-}
-
-// drained waits until no command is left. A work queue shows that only when it is asked: the acknowledgements on the wire say
-// when to ask again.
-func (s *stage) drained() {
-	s.t.Helper()
-	acks := must(s.nc.SubscribeSync("$JS.ACK." + s.subjects.CommandsStream() + ".>"))
-	defer func() { _ = acks.Unsubscribe() }()
-	for limit := time.Now().Add(patience); ; {
-		if must(s.js.Stream(s.t.Context(), s.subjects.CommandsStream())).CachedInfo().State.Msgs == 0 {
-			return
-		}
-		if time.Now().After(limit) {
-			s.t.Fatal("commands are left")
-		}
-		_, _ = acks.NextMsg(50 * time.Millisecond) // an acknowledgement, or time to look again
-	}
+	s.T.Helper()
+	s.Until(fmt.Sprintf("end %d of %s %s", nth, kind, key), func() bool { return len(s.ends(kind, key)) >= nth })
+	return s.ends(kind, key)[nth-1]
 }
 
 func (s *stage) letters() (got []*dlq.Letter) {
-	s.t.Helper()
-	return all(s.t, s.queue, "", "")
+	s.T.Helper()
+	return all(s.T, s.Letters, "", "")
 }
 
 // act is a kind of command, and what can be done to it.
@@ -234,10 +148,10 @@ type failure struct {
 
 var failures = []failure{
 	{"rejected", messages.ReasonRejected, false, func(s *stage, a act) {
-		s.sim.Fault(wxpaytest.Fault{Endpoint: a.write, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
+		s.Sim.Fault(wxpaytest.Fault{Endpoint: a.write, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
 	}},
 	{"exhausted", messages.ReasonExhausted, false, func(s *stage, a act) {
-		s.sim.Fault(wxpaytest.Fault{Endpoint: a.write, Times: -1, Answer: wxpaytest.Answer429})
+		s.Sim.Fault(wxpaytest.Fault{Endpoint: a.write, Times: -1, Answer: wxpaytest.Answer429})
 	}},
 	{"unresolved", messages.ReasonUnresolved, false, func(s *stage, a act) { unresolved(s, a, false) }},
 	{"unresolved, but done", messages.ReasonUnresolved, true, func(s *stage, a act) { unresolved(s, a, true) }},
@@ -245,7 +159,7 @@ var failures = []failure{
 		s.panics.Store(a.kind != messages.KindDecision)
 		if a.kind == messages.KindDecision { // not at its reply
 			arrived, hold := make(chan struct{}), make(chan struct{})
-			s.sim.Fault(wxpaytest.Fault{Endpoint: a.write, Apply: true, Arrived: arrived, Hold: hold})
+			s.Sim.Fault(wxpaytest.Fault{Endpoint: a.write, Apply: true, Arrived: arrived, Hold: hold})
 			go func() { <-arrived; s.panics.Store(true); close(hold) }()
 		}
 	}},
@@ -254,11 +168,11 @@ var failures = []failure{
 // unresolved: the answer to the call is lost, and from then on nothing can be read back.
 func unresolved(s *stage, a act, done bool) {
 	arrived, hold := make(chan struct{}), make(chan struct{})
-	s.sim.Fault(wxpaytest.Fault{Endpoint: a.write, Apply: done, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
+	s.Sim.Fault(wxpaytest.Fault{Endpoint: a.write, Apply: done, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
 	go func() {
 		<-arrived
 		for _, read := range a.reads {
-			s.sim.Fault(wxpaytest.Fault{Endpoint: read, Times: -1, Answer: wxpaytest.Answer5xx})
+			s.Sim.Fault(wxpaytest.Fault{Endpoint: read, Times: -1, Answer: wxpaytest.Answer5xx})
 		}
 		close(hold)
 	}()
@@ -266,35 +180,35 @@ func unresolved(s *stage, a act, done bool) {
 
 // fail lets a command become a dead letter, mends what was in its way, and returns the letter.
 func (s *stage) fail(a act, f failure) *dlq.Letter {
-	s.t.Helper()
+	s.T.Helper()
 	if a.kind == messages.KindComplete { // a complaint that nobody has replied to cannot be completed
-		if err := s.client.RespondComplaint(s.t.Context(), complaintID, &wxpay.ComplaintResponse{ComplaintedMchID: mchid, ResponseContent: "before"}); err != nil {
-			s.t.Fatal(err)
+		if err := s.Client(mchid).RespondComplaint(s.T.Context(), complaintID, &wxpay.ComplaintResponse{ComplaintedMchID: mchid, ResponseContent: "before"}); err != nil {
+			s.T.Fatal(err)
 		}
 	}
 	f.script(s, a)
-	must(s.js.Publish(s.t.Context(), s.subjects.Command(mchid, a.kind), []byte(a.body)))
+	s.Publish(a.kind, a.body)
 	o := s.end(a.kind, a.key, 1)
-	s.sim.ClearFaults()
-	s.drained()
+	s.Sim.ClearFaults()
+	s.Drained()
 	if o.Status != messages.StatusFailed || o.Error.Reason != f.reason {
-		s.t.Fatalf("ended %s: %+v", o.Status, o.Error)
+		s.T.Fatalf("ended %s: %+v", o.Status, o.Error)
 	}
-	return must(s.queue.Get(s.t.Context(), o.DeadLetter))
+	return must(s.Letters.Get(s.T.Context(), o.DeadLetter))
 }
 
 var looked = dlq.ReplayOptions{Unresolved: true}
 
 // copy puts the command back and leaves the letter, as one does who is killed in between.
 func (s *stage) copy(l *dlq.Letter) {
-	s.t.Helper()
-	must(s.js.PublishMsg(s.t.Context(), must(s.queue.Prepare(l, looked))))
+	s.T.Helper()
+	must(s.JS.PublishMsg(s.T.Context(), must(s.Letters.Prepare(l, looked))))
 }
 
 // replay puts the command back, as the second run does.
 func (s *stage) replay(l *dlq.Letter) {
-	s.t.Helper()
-	must(s.queue.Replay(s.t.Context(), l.Sequence, looked))
+	s.T.Helper()
+	must(s.Letters.Replay(s.T.Context(), l.Sequence, looked))
 }
 
 // manner is how a letter is put back more than once.
@@ -318,32 +232,32 @@ var manners = []manner{
 	}},
 	{"killed before the letter went, again while the command is under way", func(s *stage, a act, l *dlq.Letter, _ func()) {
 		arrived, hold := make(chan struct{}, 8), make(chan struct{})
-		s.sim.Fault(wxpaytest.Fault{Endpoint: a.reads[0], Answer: wxpaytest.AnswerRight, Arrived: arrived, Hold: hold})
+		s.Sim.Fault(wxpaytest.Fault{Endpoint: a.reads[0], Answer: wxpaytest.AnswerRight, Arrived: arrived, Hold: hold})
 		s.copy(l)
 		<-arrived
 		s.copy(l)
 		close(hold)
-		must(s.queue.Drop(s.t.Context(), l.Sequence))
+		must(s.Letters.Drop(s.T.Context(), l.Sequence))
 	}},
 	{"by two at once", func(s *stage, _ act, l *dlq.Letter, _ func()) {
 		var wait sync.WaitGroup
 		var done, gone atomic.Int32
 		for range 2 {
 			wait.Go(func() {
-				back, err := s.queue.Replay(context.Background(), l.Sequence, looked)
+				back, err := s.Letters.Replay(context.Background(), l.Sequence, looked)
 				switch {
 				case errors.Is(err, dlq.ErrNotFound), err == nil && back.Gone:
 					gone.Add(1)
 				case err == nil:
 					done.Add(1)
 				default:
-					s.t.Errorf("replay: %v", err)
+					s.T.Errorf("replay: %v", err)
 				}
 			})
 		}
 		wait.Wait()
 		if done.Load() != 1 || gone.Load() != 1 {
-			s.t.Errorf("%d put it back, %d found that somebody else had", done.Load(), gone.Load())
+			s.T.Errorf("%d put it back, %d found that somebody else had", done.Load(), gone.Load())
 		}
 	}},
 }
@@ -363,7 +277,7 @@ func TestReplayExecutesNothingTwice(t *testing.T) {
 					if o := s.end(a.kind, a.key, 2); o.Status != a.good {
 						t.Errorf("ended %s: %+v", o.Status, o.Error)
 					}
-					s.drained()
+					s.Drained()
 					s.check(a)
 				})
 			}
@@ -373,26 +287,26 @@ func TestReplayExecutesNothingTwice(t *testing.T) {
 
 // check looks at everything that a double execution would show in.
 func (s *stage) check(a act) {
-	s.t.Helper()
-	if err := s.sim.CheckBooks(); err != nil {
-		s.t.Errorf("books: %v", err)
+	s.T.Helper()
+	if err := s.Sim.CheckBooks(); err != nil {
+		s.T.Errorf("books: %v", err)
 	}
-	for _, v := range s.sim.Violations() {
-		s.t.Errorf("violation: %s", v)
+	for _, v := range s.Sim.Violations() {
+		s.T.Errorf("violation: %s", v)
 	}
 	for _, l := range s.letters() {
-		s.t.Errorf("letter %+v is left", l.DeadLetter)
+		s.T.Errorf("letter %+v is left", l.DeadLetter)
 	}
 	number := "R1"
 	if a.kind == messages.KindDecision {
 		number = "R9"
 		s.end(messages.KindRefund, number, 1)
 	}
-	if book, ok := s.sim.Refund(mchid, number); ok != (a.kind == messages.KindRefund || a.kind == messages.KindDecision) || ok && book.Amount != 60 {
-		s.t.Errorf("refund %+v, %v", book, ok)
+	if book, ok := s.Sim.Refund(mchid, number); ok != (a.kind == messages.KindRefund || a.kind == messages.KindDecision) || ok && book.Amount != 60 {
+		s.T.Errorf("refund %+v, %v", book, ok)
 	}
 	if a.effects != nil {
-		book, _ := s.sim.ComplaintBook(complaintID)
+		book, _ := s.Sim.ComplaintBook(complaintID)
 		var got []string
 		for _, e := range book.History {
 			if strings.HasPrefix(e.OperateType, "MERCHANT_") {
@@ -400,19 +314,15 @@ func (s *stage) check(a act) {
 			}
 		}
 		if !slices.Equal(got, a.effects) {
-			s.t.Errorf("history %v, want %v", got, a.effects)
+			s.T.Errorf("history %v, want %v", got, a.effects)
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var ends []messages.Status
-	for _, o := range s.events {
-		if o.Kind == a.kind && o.Key == a.key && (o.Final || o.Status == messages.StatusAccepted) {
-			ends = append(ends, o.Status)
-		}
+	for _, o := range s.ends(a.kind, a.key) {
+		ends = append(ends, o.Status)
 	}
 	if !slices.Equal(ends, []messages.Status{messages.StatusFailed, a.good}) {
-		s.t.Errorf("ends %v", ends)
+		s.T.Errorf("ends %v", ends)
 	}
 }
 
@@ -427,26 +337,26 @@ func TestReplayThatFailsAgain(t *testing.T) {
 			s.work()
 			l := s.fail(a, failures[0])
 			arrived, hold := make(chan struct{}, 1), make(chan struct{})
-			s.sim.Fault(wxpaytest.Fault{Endpoint: a.write, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR", Arrived: arrived, Hold: hold})
+			s.Sim.Fault(wxpaytest.Fault{Endpoint: a.write, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR", Arrived: arrived, Hold: hold})
 			s.copy(l)
 			<-arrived
 			s.copy(l)
 			close(hold)
-			must(s.queue.Drop(t.Context(), l.Sequence))
+			must(s.Letters.Drop(t.Context(), l.Sequence))
 			o := s.end(a.kind, a.key, 2)
-			s.drained()
+			s.Drained()
 			left := s.letters()
 			if o.Status != messages.StatusFailed || len(left) != 1 || left[0].Sequence != o.DeadLetter || left[0].Replays != 1 {
 				t.Fatalf("ended %s with letter %d; letters %+v", o.Status, o.DeadLetter, left)
 			}
-			if n := len(s.sim.RequestsTo(a.write)); n != 2 {
+			if n := len(s.Sim.RequestsTo(a.write)); n != 2 {
 				t.Errorf("%d calls", n)
 			}
 			s.replay(left[0])
 			if o := s.end(a.kind, a.key, 3); o.Status != a.good {
 				t.Errorf("ended %s: %+v", o.Status, o.Error)
 			}
-			s.drained()
+			s.Drained()
 		})
 	}
 }
@@ -456,17 +366,16 @@ func TestReplayOfWhatCannotBe(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.work()
-	refund := s.subjects.Command(mchid, messages.KindRefund)
-	must(s.js.Publish(t.Context(), refund, []byte(acts[0].body)))
+	s.Publish(messages.KindRefund, acts[0].body)
 	s.end(messages.KindRefund, "R1", 1)
-	must(s.js.Publish(t.Context(), refund, []byte(`no command`)))
-	must(s.js.Publish(t.Context(), refund, []byte(strings.Replace(acts[0].body, "60", "61", 1))))
-	s.drained()
+	s.Publish(messages.KindRefund, `no command`)
+	s.Publish(messages.KindRefund, strings.Replace(acts[0].body, "60", "61", 1))
+	s.Drained()
 	for _, l := range s.letters() {
 		s.copy(l) // killed
 		s.replay(l)
 	}
-	s.drained()
+	s.Drained()
 	got := map[messages.Reason]int{}
 	for _, l := range s.letters() {
 		if got[l.Reason]++; l.Replays != 1 {
@@ -476,7 +385,7 @@ func TestReplayOfWhatCannotBe(t *testing.T) {
 	if got[messages.ReasonMalformed] != 2 || got[messages.ReasonConflict] != 2 || len(got) != 2 {
 		t.Errorf("letters %v", got)
 	}
-	if n := len(s.sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
+	if n := len(s.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
 		t.Errorf("%d calls", n)
 	}
 }
@@ -486,21 +395,21 @@ func TestReplayOfACorrectedCommand(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.work()
-	must(s.js.Publish(t.Context(), s.subjects.Command(mchid, messages.KindReply), []byte(`{"id":"P1","complaint_id":"C1","complainted_mchid":"1900000001","content":"您好"}`)))
-	s.drained()
+	s.Publish(messages.KindReply, `{"id":"P1","complaint_id":"C1","complainted_mchid":"1900000001","content":"您好"}`)
+	s.Drained()
 	l := s.letters()[0]
 	if l.Reason != messages.ReasonMalformed {
 		t.Fatalf("letter %+v", l.DeadLetter)
 	}
 	corrected := dlq.ReplayOptions{Patch: []byte(`{"content":null,"response_content":"您好"}`)}
-	must(s.js.PublishMsg(t.Context(), must(s.queue.Prepare(l, corrected)))) // killed
-	must(s.queue.Replay(t.Context(), l.Sequence, corrected))
+	must(s.JS.PublishMsg(t.Context(), must(s.Letters.Prepare(l, corrected)))) // killed
+	must(s.Letters.Replay(t.Context(), l.Sequence, corrected))
 	if o := s.end(messages.KindReply, "P1", 1); o.Status != messages.StatusSucceeded || o.ID != "P1" {
 		t.Errorf("ended %+v", o)
 	}
-	s.drained()
-	book, _ := s.sim.ComplaintBook(complaintID)
-	if err := s.sim.CheckBooks(); err != nil || len(book.History) == 0 || len(s.letters()) != 0 {
+	s.Drained()
+	book, _ := s.Sim.ComplaintBook(complaintID)
+	if err := s.Sim.CheckBooks(); err != nil || len(book.History) == 0 || len(s.letters()) != 0 {
 		t.Errorf("books %v, history %v, letters %v", err, book.History, s.letters())
 	}
 }

@@ -1,20 +1,20 @@
-package consumer_test
+package consumertest_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 
+	"wxpay-worker/consumer/consumertest"
+	"wxpay-worker/internal/natstest"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
-// hardships are the answers after which it is open what happened, or which must be ridden out.
-var hardships = []wxpaytest.Fault{
-	{Answer: wxpaytest.AnswerLost}, {Answer: wxpaytest.AnswerCutShort}, {Answer: wxpaytest.Answer429}, {Answer: wxpaytest.Answer5xx},
-	{Answer: wxpaytest.Answer502HTML}, {Answer: wxpaytest.AnswerSlow}, {Answer: wxpaytest.AnswerForged}, {Answer: wxpaytest.AnswerProbe},
-	{Answer: wxpaytest.AnswerStale}, {Answer: wxpaytest.AnswerUnsigned}, {Answer: wxpaytest.AnswerUnknownSerial},
-	{ReturnFail: true}, // v2 only
+func TestMain(m *testing.M) {
+	natstest.Crowd(24)
+	os.Exit(m.Run())
 }
 
 // story is a command and a call of it that is disturbed.
@@ -37,18 +37,18 @@ var (
 )
 
 var stories = []story{
-	{kind: messages.KindRefund, key: "R1", body: refundBody("R1"), endpoint: wxpaytest.EndpointRefundCreate, record: "refund.R1.accepted"},
-	{kind: messages.KindRefund, key: "R1", body: refundBody("R1"), endpoint: wxpaytest.EndpointV2Refund, record: "refund.R1.accepted", v2: true},
-	{kind: messages.KindReply, key: "P1", body: replyBody, endpoint: wxpaytest.EndpointComplaintResponse, record: "reply.P1.succeeded", want: replied},
-	{kind: messages.KindDecision, key: "D1", body: approveBody, endpoint: wxpaytest.EndpointComplaintResponse, record: "reply.D1=3Areply.succeeded", want: approved},
-	{kind: messages.KindDecision, key: "D1", body: approveBody, endpoint: wxpaytest.EndpointUpdateRefundProgress, record: "decision.D1.succeeded", want: approved},
-	{kind: messages.KindDecision, key: "D2", body: rejectBody, endpoint: wxpaytest.EndpointUpdateRefundProgress, record: "decision.D2.succeeded", want: rejected},
-	{kind: messages.KindComplete, key: "C1", body: completeBody, endpoint: wxpaytest.EndpointComplaintComplete, record: "complete.C1.succeeded", want: finished},
+	{kind: messages.KindRefund, key: "R1", body: consumertest.RefundBody("R1"), endpoint: wxpaytest.EndpointRefundCreate, record: "refund.R1.accepted"},
+	{kind: messages.KindRefund, key: "R1", body: consumertest.RefundBody("R1"), endpoint: wxpaytest.EndpointV2Refund, record: "refund.R1.accepted", v2: true},
+	{kind: messages.KindReply, key: "P1", body: consumertest.ReplyBody, endpoint: wxpaytest.EndpointComplaintResponse, record: "reply.P1.succeeded", want: replied},
+	{kind: messages.KindDecision, key: "D1", body: consumertest.ApproveBody, endpoint: wxpaytest.EndpointComplaintResponse, record: "reply.D1=3Areply.succeeded", want: approved},
+	{kind: messages.KindDecision, key: "D1", body: consumertest.ApproveBody, endpoint: wxpaytest.EndpointUpdateRefundProgress, record: "decision.D1.succeeded", want: approved},
+	{kind: messages.KindDecision, key: "D2", body: consumertest.RejectBody, endpoint: wxpaytest.EndpointUpdateRefundProgress, record: "decision.D2.succeeded", want: rejected},
+	{kind: messages.KindComplete, key: "C1", body: consumertest.CompleteBody, endpoint: wxpaytest.EndpointComplaintComplete, record: "complete.C1.succeeded", want: finished},
 
-	{kind: messages.KindRefund, key: "R1", body: refundBody("R1"), endpoint: wxpaytest.EndpointRefundQuery, writes: wxpaytest.EndpointRefundCreate, record: "refund.R1.accepted"},
-	{kind: messages.KindRefund, key: "R1", body: refundBody("R1"), endpoint: wxpaytest.EndpointV2RefundQuery, writes: wxpaytest.EndpointV2Refund, record: "refund.R1.accepted", v2: true},
-	{kind: messages.KindReply, key: "P1", body: replyBody, endpoint: wxpaytest.EndpointComplaintDetail, writes: wxpaytest.EndpointComplaintResponse, record: "reply.P1.succeeded", want: replied},
-	{kind: messages.KindReply, key: "P1", body: replyBody, endpoint: wxpaytest.EndpointNegotiationHistory, writes: wxpaytest.EndpointComplaintResponse, record: "reply.P1.succeeded", want: replied},
+	{kind: messages.KindRefund, key: "R1", body: consumertest.RefundBody("R1"), endpoint: wxpaytest.EndpointRefundQuery, writes: wxpaytest.EndpointRefundCreate, record: "refund.R1.accepted"},
+	{kind: messages.KindRefund, key: "R1", body: consumertest.RefundBody("R1"), endpoint: wxpaytest.EndpointV2RefundQuery, writes: wxpaytest.EndpointV2Refund, record: "refund.R1.accepted", v2: true},
+	{kind: messages.KindReply, key: "P1", body: consumertest.ReplyBody, endpoint: wxpaytest.EndpointComplaintDetail, writes: wxpaytest.EndpointComplaintResponse, record: "reply.P1.succeeded", want: replied},
+	{kind: messages.KindReply, key: "P1", body: consumertest.ReplyBody, endpoint: wxpaytest.EndpointNegotiationHistory, writes: wxpaytest.EndpointComplaintResponse, record: "reply.P1.succeeded", want: replied},
 }
 
 // can reports whether WeChat Pay can answer like that.
@@ -87,12 +87,14 @@ func (s *story) differs(f wxpaytest.Fault, at stop) bool {
 	return true
 }
 
+// Here, beside the means, not in package consumer: it is as long as all tests there, and go test runs packages beside each other.
+
 // Every call, disturbed in every way, carried out by WeChat Pay or not, by a worker that lives or dies at any step: the command
 // ends once, as it should, and took effect once.
 func TestEveryStoryEndsOnce(t *testing.T) {
 	t.Parallel()
 	for _, s := range stories {
-		for _, f := range hardships {
+		for _, f := range consumertest.Hardships {
 			for _, apply := range []bool{false, true} {
 				for _, at := range []stop{stopNever, stopCall, stopBefore, stopAfter} {
 					if s.can(f, apply) && s.differs(f, at) {
@@ -108,48 +110,50 @@ func TestEveryStoryEndsOnce(t *testing.T) {
 }
 
 func (s *story) tell(t *testing.T, f wxpaytest.Fault, apply bool, at stop) {
-	b := setup(t)
-	var options []option
+	b := consumertest.New(t, consumertest.Config{})
+	var options []consumertest.Option
 	if s.v2 {
-		options = append(options, b.v2)
+		options = append(options, b.V2)
 	}
 	if s.kind == messages.KindComplete { // it fails while the complaint waits for a first reply
-		w := b.start(options...)
-		b.publish(messages.KindReply, replyBody)
-		b.end(messages.KindReply, "P1")
-		b.drainedCommands()
-		check(t, w.stop())
+		w := b.Start(options...)
+		b.Publish(messages.KindReply, consumertest.ReplyBody)
+		b.End(messages.KindReply, "P1")
+		b.Drained()
+		if err := w.Stop(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	arrived := make(chan struct{}, 1)
 	f.Endpoint, f.Apply, f.Arrived = s.endpoint, apply, arrived
 	if s.writes != "" {
-		b.sim.Fault(wxpaytest.Fault{Endpoint: s.writes, Apply: apply, Answer: wxpaytest.AnswerLost})
+		b.Sim.Fault(wxpaytest.Fault{Endpoint: s.writes, Apply: apply, Answer: wxpaytest.AnswerLost})
 		f.Apply = false
 	}
-	b.fault(f)
-	c := &cut{at: s.record, lost: at == stopBefore, dead: true}
-	var w *worker
+	b.Fault(f)
+	c := &consumertest.Cut{At: s.record, Lost: at == stopBefore, Dead: true}
+	var w *consumertest.Worker
 	if at == stopBefore || at == stopAfter {
-		w = b.startVia(c, options...)
+		w = b.StartVia(c, options...)
 	} else {
-		w = b.start(options...)
+		w = b.Start(options...)
 	}
-	b.publish(s.kind, s.body)
+	b.Publish(s.kind, s.body)
 	switch at {
 	case stopCall:
 		<-arrived
 	case stopBefore, stopAfter:
-		<-w.lostWire
+		<-w.LostWire
 	}
 	if at != stopNever {
-		w.kill()
-		b.start(options...)
+		w.Kill()
+		b.Start(options...)
 	}
-	if e := b.end(s.kind, s.key); e.Status != messages.StatusSucceeded && e.Status != messages.StatusAccepted {
+	if e := b.End(s.kind, s.key); e.Status != messages.StatusSucceeded && e.Status != messages.StatusAccepted {
 		t.Errorf("ended %s: %+v", e.Status, e.Error)
 	}
-	b.settled()
-	if got := b.operates(); s.want != nil && !slices.Equal(got, s.want) {
+	b.Settled()
+	if got := b.Operates(); s.want != nil && !slices.Equal(got, s.want) {
 		t.Errorf("history %v, want %v", got, s.want)
 	}
 }
