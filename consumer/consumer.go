@@ -89,7 +89,8 @@ type shared struct {
 	// storeTimeout bounds one publish: long enough for a cluster to elect a leader, short enough to leave time in the lease
 	// to hand the command back.
 	storeTimeout time.Duration
-	suspects     *turns // one suspected command at a time in the whole process
+	suspects     *turns        // one suspected command at a time in the whole process
+	reading      chan struct{} // places for lanes that read a long legacy
 }
 
 // maxStoreTimeout is the bound where ack_wait leaves room for it.
@@ -110,6 +111,7 @@ func New(o Options) (*Consumer, error) {
 		concurrency: o.Concurrency, ackWait: o.AckWait, pinnedTTL: o.PinnedTTL, retry: o.Retry, settlement: o.Settlement,
 		storeTimeout: min(maxStoreTimeout, o.Clock.Wall(o.AckWait/2)),
 		suspects:     &turns{tail: map[string]chan struct{}{}},
+		reading:      make(chan struct{}, readingAtOnce),
 	}}
 	c.settler = newSettler(c.shared)
 	c.Reload(o.Merchants)

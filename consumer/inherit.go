@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"path"
 	"strings"
 	"time"
@@ -84,36 +85,53 @@ func (l *lane) readLegacy(ctx context.Context, until time.Time, reached func(con
 		l.inheritCommand(m, now)
 		calls = append(calls, now)
 	}
-	called := map[string]int{}
-	for _, kind := range l.kinds() {
-		outcomes := l.subjects.OutcomesOf(l.mchid, kind)
-		for m, err := range stored.Since(ctx, l.nc, l.subjects.OutcomesStream(), outcomes, time.Now().Add(-l.clock.Wall(outcomesBack))) {
-			if err != nil {
-				return wary, fmt.Errorf("read recent outcomes: %w", err)
-			}
-			l.inheritOutcome(m, now)
-			for key, n := strings.TrimSuffix(m.Subject, path.Ext(m.Subject)), callsOf(m); called[key] < n; called[key]++ {
-				calls = append(calls, l.clock.At(m.Time))
-			}
-		}
+	recorded, err := l.inheritOutcomes(ctx, now)
+	if err != nil {
+		return wary, fmt.Errorf("read recent outcomes: %w", err)
 	}
-	l.writes.restart(calls, until)
+	l.writes.restart(append(calls, recorded...), until)
 	if !complete && unfinished < info.NumAckPending { // whoever answered does not have the last of them yet
 		return wary, errBehind
 	}
 	return wary, nil
 }
 
-// callsOf is how many calls a record's command may have led to by then.
-func callsOf(m *stored.Msg) int {
-	out, err := messages.DecodeOutcome(m.Data)
-	switch {
-	case err != nil:
-		return 1
-	case out.Status == messages.StatusStarted: // one more is about to be made
-		return out.Attempts + 1
+// A busy lane has tens of thousands of recent outcomes. A worker that takes over many such lanes at once reads them a few at a time: each then
+// begins as soon as it can, and what other lanes say to the NATS server does not wait behind all that reading. Who has less than that waits
+// for nobody.
+const (
+	readingAtOnce = 4
+	readingMuch   = 64 // outcomes: the first batch of stored.Since
+)
+
+// inheritOutcomes notes what was recorded a moment ago, and returns the times of the calls of which it tells, those that count for the quota still.
+func (l *lane) inheritOutcomes(ctx context.Context, now time.Time) (calls []time.Time, err error) {
+	per := l.writes.rate().Per
+	told, seed := map[uint64]int{}, maphash.MakeSeed() // calls, by the hash of the key that records have in common
+	read := 0
+	for _, kind := range l.kinds() {
+		outcomes := l.subjects.OutcomesOf(l.mchid, kind)
+		for m, err := range stored.Since(ctx, l.nc, l.subjects.OutcomesStream(), outcomes, time.Now().Add(-l.clock.Wall(outcomesBack))) {
+			if err != nil {
+				return nil, err
+			}
+			if read++; read == readingMuch { // before the next batch is asked for
+				select {
+				case l.reading <- struct{}{}:
+					defer func() { <-l.reading }()
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			}
+			at, made := l.clock.At(m.Time), l.inheritOutcome(m, now)
+			for key := maphash.String(seed, strings.TrimSuffix(m.Subject, path.Ext(m.Subject))); told[key] < made; told[key]++ {
+				if now.Sub(at) < per {
+					calls = append(calls, at)
+				}
+			}
+		}
 	}
-	return max(out.Attempts, 1)
+	return calls, nil
 }
 
 // kinds are the kinds of the lane's commands.
@@ -137,19 +155,26 @@ func (l *lane) inheritCommand(m *stored.Msg, now time.Time) {
 	}
 }
 
-// inheritOutcome notes the order of a refund that was accepted a moment ago.
-func (l *lane) inheritOutcome(m *stored.Msg, now time.Time) {
+// inheritOutcome notes the order of a refund that was accepted a moment ago. It returns how many calls the record's command may have led to by
+// then.
+func (l *lane) inheritOutcome(m *stored.Msg, now time.Time) (calls int) {
 	out, err := messages.DecodeOutcome(m.Data)
-	if err != nil || out.Refund == nil {
-		return // not of a refund that was created; if it is of a newer version, the refusal is waited out
+	if err != nil {
+		return 1 // if it is of a newer version, a refusal is waited out
 	}
-	created := headerTime(m.Header, messages.HeaderFirstAt)
-	if created.IsZero() {
-		created = out.At
+	if out.Refund != nil { // else not of a refund that was created
+		created := headerTime(m.Header, messages.HeaderFirstAt)
+		if created.IsZero() {
+			created = out.At
+		}
+		if now.Sub(created) < outcomesBack {
+			l.orders.inherited(now, orderNumbers(out.Refund.TransactionID, out.Refund.OutTradeNo), out.Refund.OutRefundNo)
+		}
 	}
-	if now.Sub(created) < outcomesBack {
-		l.orders.inherited(now, orderNumbers(out.Refund.TransactionID, out.Refund.OutTradeNo), out.Refund.OutRefundNo)
+	if out.Status == messages.StatusStarted { // one more is about to be made
+		return out.Attempts + 1
 	}
+	return max(out.Attempts, 1)
 }
 
 // about is what a command is about: commands about the same thing are carried out in the order of the stream.

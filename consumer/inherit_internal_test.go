@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -89,5 +90,50 @@ func TestALegacyIsReadWhole(t *testing.T) {
 		if !errors.Is(err, want) {
 			t.Errorf("two commands there, %d unfinished: %v", pending, err)
 		}
+	}
+}
+
+// Lanes with many recent outcomes read them a few at a time; those with few do not wait for them.
+func TestLongLegaciesAreReadAFewAtATime(t *testing.T) {
+	t.Parallel()
+	l, _ := laneOf(t, 0)
+	places := make(chan struct{}) // none
+	l.reading = places
+	record := func(n int) {
+		t.Helper()
+		o := &messages.Outcome{Kind: messages.KindReply, MchID: l.mchid, Key: fmt.Sprintf("P%d", n), Status: messages.StatusStarted, At: time.Now()}
+		data, err := o.Encode()
+		if err == nil {
+			_, err = l.js.Publish(t.Context(), l.subjects.Outcome(l.mchid, o.Kind, o.Key, o.Status), data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() error {
+		_, err := l.inheritOutcomes(t.Context(), l.clock.Now())
+		return err
+	}
+	for n := range readingMuch - 1 {
+		record(n)
+	}
+	if err := read(); err != nil {
+		t.Fatalf("few: %v", err)
+	}
+	record(readingMuch)
+	done := make(chan error, 1)
+	go func() { done <- read() }()
+	select {
+	case <-places:
+	case err := <-done:
+		t.Fatalf("ended without a place: %v", err)
+	}
+	select {
+	case places <- struct{}{}:
+	case err := <-done:
+		t.Fatalf("ended without giving its place back: %v", err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("many: %v", err)
 	}
 }

@@ -159,10 +159,10 @@ func (c *courier) attempt(ctx context.Context, host string, e endpoint, uri stri
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 
-	// Has anything left? http.Transport reports WroteHeaders when the head is in its 4 KiB buffer, before it flushes that
-	// buffer, and our heads are smaller (under 2 KiB): without that report no byte has left. It waits for its writer
-	// before it returns an error, so none will leave later. A transport of somebody's own that reports nothing at all
-	// proves nothing: then it may have been sent.
+	// Has anything left? http.Transport reports WroteHeaders when the head is in its buffer (WriteBufferSize), before it flushes
+	// that, and our heads are smaller (under 2 KiB): without that report no byte has left, or, through a smaller buffer, a part
+	// of a head, on which no host can act. It waits for its writer before it returns an error, so none will leave later. A
+	// transport of somebody's own that reports nothing at all proves nothing: then it may have been sent.
 	var connecting, written atomic.Bool
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:      func(string) { connecting.Store(true) },

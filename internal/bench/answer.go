@@ -44,6 +44,7 @@ const (
 	storyThrottle = "throttle" // FREQUENCY_LIMITED
 	storyDenied   = "denied"   // 401: the lane is held
 	storyQueried  = "queried"  // what paid becomes when it is asked about
+	storyAbsent   = "absent"   // what refused becomes
 	storyHealthy  = "healthy"  // like paid, counted apart
 )
 
@@ -205,10 +206,10 @@ func (a *answerer) answer(out []byte, r *request, now time.Time) []byte {
 	switch {
 	case r.path == pathV3:
 		number := between(r.body, `"out_refund_no":"`, `"`)
-		return a.answerV3(out, number, r.body, a.arrived(number, now), now)
+		return a.answerV3(out, number, a.arrived(number, now), now)
 	case strings.HasPrefix(r.path, pathV3+"/"):
 		number, _, _ := strings.Cut(strings.TrimPrefix(r.path, pathV3+"/"), "?")
-		return a.answerV3(out, number, nil, a.asked(number), now)
+		return a.answerV3(out, number, a.asked(number), now)
 	case r.path == pathV2:
 		number := between(r.body, "<out_refund_no>", "</")
 		return a.answerV2(out, number, r.body, a.arrived(number, now))
@@ -240,19 +241,22 @@ func (a *answerer) asked(number string) string {
 	a.asks++
 	a.mu.Unlock()
 	story, _, _ := strings.Cut(number, "-")
-	if story == storyPaid || story == storyHealthy {
+	switch story {
+	case storyPaid, storyHealthy:
 		return storyQueried
+	case storyRefused:
+		return storyAbsent
 	}
 	return story
 }
 
-func (a *answerer) answerV3(out []byte, number string, request []byte, story string, now time.Time) []byte {
+func (a *answerer) answerV3(out []byte, number, story string, now time.Time) []byte {
 	status, body := 200, ""
 	switch story {
 	case storyRefused:
-		if status, body = 400, `{"code":"INVALID_REQUEST","message":"refused"}`; request == nil {
-			status, body = 404, `{"code":"RESOURCE_NOT_EXISTS","message":"no such refund"}`
-		}
+		status, body = 400, `{"code":"INVALID_REQUEST","message":"refused"}`
+	case storyAbsent:
+		status, body = 404, `{"code":"RESOURCE_NOT_EXISTS","message":"no such refund"}`
 	case storyThrottle:
 		status, body = 429, `{"code":"FREQUENCY_LIMITED","message":"slower"}`
 	case storyDenied:
@@ -292,7 +296,7 @@ func (a *answerer) answerV2(out []byte, number string, request []byte, story str
 		{"mch_id", between(request, "<mch_id>", "</")},
 		{"nonce_str", "5d41402abc4b2a76b9719d911017c592"},
 	}
-	refusal := map[string]string{storyRefused: "INVALID_REQUEST", storyThrottle: "FREQUENCY_LIMITED", storyDenied: "SIGNERROR"}[story]
+	refusal := map[string]string{storyRefused: "INVALID_REQUEST", storyAbsent: "REFUNDNOTEXIST", storyThrottle: "FREQUENCY_LIMITED", storyDenied: "SIGNERROR"}[story]
 	switch {
 	case refusal != "":
 		fields = append([][2]string{fields[0], {"err_code", refusal}}, fields[1:]...)

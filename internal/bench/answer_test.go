@@ -40,6 +40,9 @@ func TestAnswers(t *testing.T) {
 		if found, err := query(t.Context(), number, ""); err != nil || found.Status != wxpay.RefundSuccess {
 			t.Errorf("%s: %+v, %v", api, found, err)
 		}
+		if _, err := query(t.Context(), refundNumber(storyRefused, 1), ""); !errors.Is(err, wxpay.ErrResourceNotExists) && !errors.Is(err, wxpay.ErrV2RefundNotExist) {
+			t.Errorf("%s: a refused refund is not there: %v", api, err)
+		}
 		for story, code := range map[string]map[string]string{
 			storyRefused:  {apiV3: "INVALID_REQUEST", apiV2: "INVALID_REQUEST"},
 			storyThrottle: {apiV3: "FREQUENCY_LIMITED", apiV2: "FREQUENCY_LIMITED"},
@@ -53,7 +56,7 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 	seen := a.take()
-	if seen.Creates != 8 || seen.Queries != 2 || seen.Stories[storyPaid].P50 <= 0 || seen.Stories[storyPaid].Max > time.Minute {
+	if seen.Creates != 8 || seen.Queries != 4 || seen.Stories[storyPaid].P50 <= 0 || seen.Stories[storyPaid].Max > time.Minute {
 		t.Errorf("seen: %+v", seen)
 	}
 }

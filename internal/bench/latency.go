@@ -47,7 +47,7 @@ func (b *bench) publishedToCalled(ctx context.Context, name, api, by string, rat
 	queue, stop := lane(merchantID(0)), (*process).stop
 	if by == byNaive {
 		queue, stop = naiveQueue, (*process).end
-		p, err = startSelf(b.dir, "naive", api, b.address, s.url)
+		p, err = startSelf(b.dir, byNaive, api, b.address, s.url)
 	} else {
 		p, err = b.startWorker(settings{api: api, merchants: 1, first: time.Hour}.at(s, b))
 	}

@@ -2,8 +2,9 @@
 // process of its own. `make bench` runs it.
 //
 // It asserts nothing. Machines are noisy, so rows that are to be compared are measured in turn, several times, in one run: beside
-// the worker stand a naive consumer, which does the least that a queue asks for, and the bare loop, which has no queue. What is
-// printed on the way, and written to -out, is text for benchstat; the table at the end shows medians and ranges.
+// the worker stand a naive consumer, which does the least that a queue asks for, a careful one, which keeps the worker's promises with no more
+// art than that, and the bare loop, which has no queue. What is printed on the way, and written to -out, is text for benchstat; the table at the
+// end shows medians and ranges.
 //
 // It runs on Linux: what processes take of the machine is read from /proc.
 package main
@@ -59,7 +60,7 @@ var parts = []struct {
 }{
 	{"machine", "what this machine does: signatures, fsyncs, the simulator", (*bench).machine},
 	{"stores", "a refund's two records: one server and three, synced and not, one by one and as an atomic batch", (*bench).stores},
-	{"throughput", "commands/s and processor time per command, beside the naive consumer and the bare loop", (*bench).throughput},
+	{"throughput", "commands/s and processor time per command, beside a naive consumer, a careful one and the bare loop", (*bench).throughput},
 	{"latency", "from publishing to the request leaving the worker, at half load", (*bench).latency},
 	{"start", "from the start of the process to the first outcome", (*bench).start},
 	{"neighbours", "a healthy merchant beside one in trouble", (*bench).neighbours},
@@ -118,8 +119,8 @@ func helper(dir string, args []string) error {
 		return runAnswer(dir)
 	case name == "bare" && len(args) == 3:
 		return runBare(dir, args[1], args[2])
-	case name == "naive" && len(args) == 4:
-		return runNaive(dir, args[1], args[2], args[3])
+	case (name == byNaive || name == byCareful) && len(args) == 4:
+		return runNaive(dir, name, args[1], args[2], args[3])
 	case name == "publish" && len(args) == 2:
 		return runPublish(args[1])
 	}

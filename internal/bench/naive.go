@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"wxpay-worker/internal/stored"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 )
@@ -21,7 +22,10 @@ const naiveQueue = "naive"
 
 // runNaive is what one writes in an afternoon: a consumer that calls package wxpay for each command, publishes one outcome,
 // awaits its confirmation, and acknowledges. It looks nothing up, follows nothing and loses its way at the first error.
-func runNaive(dir, api, address, url string) error {
+//
+// If it is careful it keeps what the worker promises of a refund that goes well, each by a round trip of its own: it asks for an outcome before
+// it calls, has the refund followed before it says that it was accepted, and says so only if nobody else has.
+func runNaive(dir, by, api, address, url string) error {
 	files, err := readInstallation(dir)
 	if err != nil {
 		return err
@@ -47,12 +51,16 @@ func runNaive(dir, api, address, url string) error {
 	if err != nil {
 		return err
 	}
+	carry := handle
+	if by == byCareful {
+		carry = handleCarefully
+	}
 	work := make(chan jetstream.Msg)
 	var running sync.WaitGroup
 	for range inFlight {
 		running.Go(func() {
 			for m := range work {
-				if err := handle(ctx, client, js, m); err != nil && ctx.Err() == nil {
+				if err := carry(ctx, client, js, m); err != nil && ctx.Err() == nil {
 					fmt.Fprintln(os.Stderr, "naive:", err)
 				}
 			}
@@ -71,14 +79,60 @@ func runNaive(dir, api, address, url string) error {
 }
 
 func handle(ctx context.Context, client refunds, js jetstream.JetStream, m jetstream.Msg) error {
-	var command wxpay.RefundRequest
-	if err := json.Unmarshal(m.Data(), &command); err != nil {
+	command, err := commandIn(m)
+	if err != nil {
 		return err
 	}
-	command.Amount.Currency = "CNY"
-	refund, err := client.CreateRefund(ctx, &command)
+	outcome, err := refunded(ctx, client, command)
 	if err != nil {
 		return errors.Join(err, m.Nak())
+	}
+	if _, err := js.PublishMsg(ctx, outcome); err != nil {
+		return errors.Join(err, m.Nak())
+	}
+	return m.Ack()
+}
+
+func handleCarefully(ctx context.Context, client refunds, js jetstream.JetStream, m jetstream.Msg) error {
+	command, err := commandIn(m)
+	if err != nil {
+		return err
+	}
+	outcomes := subjects.OutcomeFilter(merchantID(0), messages.KindRefund, command.OutRefundNo)
+	switch _, err := stored.Last(ctx, js.Conn(), subjects.OutcomesStream(), outcomes); {
+	case err == nil:
+		return m.Ack()
+	case !errors.Is(err, stored.ErrNotFound):
+		return errors.Join(err, m.Nak())
+	}
+	outcome, err := refunded(ctx, client, command)
+	if err != nil {
+		return errors.Join(err, m.Nak())
+	}
+	look := scheduled(subjects.SettlementAt(merchantID(0), command.OutRefundNo), subjects.SettlementDue(merchantID(0)), m.Data())
+	if _, err := js.PublishMsg(ctx, look); err != nil {
+		return errors.Join(err, m.Nak())
+	}
+	if _, err := js.PublishMsg(ctx, outcome, jetstream.WithExpectLastSequenceForSubject(0, outcomes)); err != nil {
+		return errors.Join(err, m.Nak())
+	}
+	return m.Ack()
+}
+
+func commandIn(m jetstream.Msg) (*wxpay.RefundRequest, error) {
+	var command wxpay.RefundRequest
+	if err := json.Unmarshal(m.Data(), &command); err != nil {
+		return nil, err
+	}
+	command.Amount.Currency = "CNY"
+	return &command, nil
+}
+
+// refunded asks for a refund and returns the outcome to be published.
+func refunded(ctx context.Context, client refunds, command *wxpay.RefundRequest) (*nats.Msg, error) {
+	refund, err := client.CreateRefund(ctx, command)
+	if err != nil {
+		return nil, err
 	}
 	outcome, err := json.Marshal(&messages.Outcome{
 		Kind: messages.KindRefund, MchID: merchantID(0), Key: command.OutRefundNo, Status: messages.StatusAccepted, At: time.Now(), Attempts: 1,
@@ -88,11 +142,7 @@ func handle(ctx context.Context, client refunds, js jetstream.JetStream, m jetst
 		},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	subject := subjects.Outcome(merchantID(0), messages.KindRefund, command.OutRefundNo, messages.StatusAccepted)
-	if _, err := js.Publish(ctx, subject, outcome); err != nil {
-		return errors.Join(err, m.Nak())
-	}
-	return m.Ack()
+	return &nats.Msg{Subject: subjects.Outcome(merchantID(0), messages.KindRefund, command.OutRefundNo, messages.StatusAccepted), Data: outcome}, nil
 }

@@ -89,20 +89,25 @@ func (r *report) table() {
 	}
 }
 
-// ratios prints how the worker's rows compare with the naive consumer's: the median, and the range, of what each pair of neighbouring
-// measurements says. On a machine that others use, too, that holds when the figures themselves do not.
+// ratios prints how the other rows compare with the naive consumer's, and the worker's with the careful one's: the median, and the range, of what
+// each pair of neighbouring measurements says. On a machine that others use, too, that holds when the figures themselves do not.
 func (r *report) ratios() {
-	title := "\nTo naive, measured just before"
+	r.ratiosTo(byNaive)
+	r.ratiosTo(byCareful)
+}
+
+func (r *report) ratiosTo(base string) {
+	title := fmt.Sprintf("\nTo %s, measured just before", base)
 	for _, name := range r.names {
 		row, by, _ := strings.Cut(name, "/by=")
-		naive := row + "/by=" + byNaive
-		if by == byNaive || r.by[naive] == nil {
+		of := row + "/by=" + base
+		if by == base || by == byNaive || r.by[of] == nil {
 			continue
 		}
 		line := fmt.Sprintf("  %-60s", name)
 		for _, unit := range slices.Sorted(maps.Keys(r.by[name])) {
-			if of := ratiosOf(r.by[name][unit], r.by[naive][unit]); len(of) > 0 {
-				line += fmt.Sprintf("  %s %.2f (%.2f–%.2f)", unit, of[len(of)/2], of[0], of[len(of)-1])
+			if all := ratiosOf(r.by[name][unit], r.by[of][unit]); len(all) > 0 {
+				line += fmt.Sprintf("  %s %.2f (%.2f–%.2f)", unit, all[len(all)/2], all[0], all[len(all)-1])
 			}
 		}
 		if title != "" {

@@ -94,7 +94,7 @@ func written(ctx context.Context, js jetstream.JetStream, write func(context.Con
 // body is as long as a refund command or its outcome.
 var body = []byte(strings.Repeat("x", 400))
 
-func scheduled(at, due string) *nats.Msg {
+func scheduled(at, due string, body []byte) *nats.Msg {
 	return &nats.Msg{Subject: at, Data: body, Header: nats.Header{
 		"Nats-Schedule": {"@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano)}, "Nats-Schedule-Target": {due},
 	}}
@@ -103,7 +103,7 @@ func scheduled(at, due string) *nats.Msg {
 // writeTwo writes the records as the worker does, each to its stream, the second when the first is confirmed.
 func writeTwo(ctx context.Context, js jetstream.JetStream) error {
 	mchid, key := merchantID(0), nuid.Next()
-	if _, err := js.PublishMsg(ctx, scheduled(subjects.SettlementAt(mchid, key), subjects.SettlementDue(mchid))); err != nil {
+	if _, err := js.PublishMsg(ctx, scheduled(subjects.SettlementAt(mchid, key), subjects.SettlementDue(mchid), body)); err != nil {
 		return err
 	}
 	out := &nats.Msg{Subject: subjects.Outcome(mchid, "refund", key, "accepted"), Data: body}
@@ -115,7 +115,7 @@ func writeTwo(ctx context.Context, js jetstream.JetStream) error {
 // Source: NATS ADR-50, atomic batch publishing.
 func writeBatch(ctx context.Context, js jetstream.JetStream) error {
 	id, key := nuid.Next(), nuid.Next()
-	first, second := scheduled("batch.at."+key, "batch.due"), &nats.Msg{Subject: "batch.outcome." + key + ".accepted", Data: body, Header: nats.Header{
+	first, second := scheduled("batch.at."+key, "batch.due", body), &nats.Msg{Subject: "batch.outcome." + key + ".accepted", Data: body, Header: nats.Header{
 		"Nats-Expected-Last-Subject-Sequence": {"0"}, "Nats-Batch-Commit": {"1"},
 	}}
 	first.Header["Nats-Batch-Id"], first.Header["Nats-Batch-Sequence"] = []string{id}, []string{"1"}

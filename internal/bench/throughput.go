@@ -21,6 +21,7 @@ type row struct {
 const (
 	byBare        = "bare"         // no queue
 	byNaive       = "naive"        // runNaive
+	byCareful     = "careful"      // runNaive that keeps promises
 	byWorker      = "worker"       // a backlog that has built up while the worker ran
 	byWorkerFound = "worker-found" // one that was there when it started: what is not provably new is looked up more
 )
@@ -59,7 +60,7 @@ func rows() (all []row) {
 		for _, answer := range []time.Duration{0, 50 * time.Millisecond} {
 			all = append(all, row{api: api, by: byBare, answer: answer})
 			for _, synced := range []bool{false, true} {
-				all = append(all, row{api, byNaive, synced, answer}, row{api, byWorker, synced, answer})
+				all = append(all, row{api, byNaive, synced, answer}, row{api, byCareful, synced, answer}, row{api, byWorker, synced, answer})
 			}
 			if answer == 0 {
 				all = append(all, row{api, byWorkerFound, true, answer})
@@ -103,9 +104,9 @@ func (b *bench) measure(ctx context.Context, r row) (f figures, err error) {
 	switch r.by {
 	case byBare:
 		p, err = startSelf(b.dir, "bare", r.api, b.address)
-	case byNaive:
+	case byNaive, byCareful:
 		if err = b.publish(waiting); err == nil {
-			p, err = startSelf(b.dir, "naive", r.api, b.address, s.url)
+			p, err = startSelf(b.dir, r.by, r.api, b.address, s.url)
 		}
 	case byWorkerFound:
 		if err = b.publish(waiting); err == nil {

@@ -100,7 +100,8 @@ func parse(stream string, m *nats.Msg) (*Msg, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: answer without a time", stream)
 	}
-	out := &Msg{Subject: m.Header.Get("Nats-Subject"), Sequence: seq, Time: at, Data: m.Data, Header: nats.Header{}}
+	// The subject is a part of the whole head, which whoever keeps it would keep.
+	out := &Msg{Subject: strings.Clone(m.Header.Get("Nats-Subject")), Sequence: seq, Time: at, Data: m.Data, Header: nats.Header{}}
 	for name, values := range m.Header {
 		if !strings.HasPrefix(name, "Nats-") || strings.HasPrefix(name, "Nats-Schedule") {
 			out.Header[name] = values
