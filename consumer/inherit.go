@@ -97,11 +97,11 @@ func (l *lane) readLegacy(ctx context.Context, until time.Time, reached func(con
 }
 
 // A busy lane has tens of thousands of recent outcomes. A worker that takes over many such lanes at once reads them a few at a time: each then
-// begins as soon as it can, and what other lanes say to the NATS server does not wait behind all that reading. Who has less than that waits
-// for nobody.
+// begins as soon as it can, and what other lanes say to the NATS server does not wait behind all that reading. Lanes with fewer than
+// readingMuch wait for nobody.
 const (
 	readingAtOnce = 4
-	readingMuch   = 64 // outcomes: the first batch of stored.Since
+	readingMuch   = 64 // no more than stored.Since asks for at first, so that nothing large has been asked for before there is a place
 )
 
 // inheritOutcomes notes what was recorded a moment ago, and returns the times of the calls of which it tells, those that count for the quota still.

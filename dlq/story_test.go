@@ -85,11 +85,13 @@ func (s *stage) work() (stop func()) {
 		o.Merchants[0].Refunds, o.Merchants[0].Complaints = client, client
 		o.AckWait, o.Retry.MaxAttempts, o.Retry.MaxAge = 20*time.Minute, 1, 10*time.Minute
 	})
-	return func() {
+	stop = func() {
 		if err := w.Stop(); err != nil {
 			s.T.Errorf("worker: %v", err)
 		}
 	}
+	s.T.Cleanup(stop)
+	return stop
 }
 
 // ends returns the final outcomes of the key so far; for a refund, accepted counts.

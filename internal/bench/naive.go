@@ -61,7 +61,7 @@ func runNaive(dir, by, api, address, url string) error {
 		running.Go(func() {
 			for m := range work {
 				if err := carry(ctx, client, js, m); err != nil && ctx.Err() == nil {
-					fmt.Fprintln(os.Stderr, "naive:", err)
+					fmt.Fprintf(os.Stderr, "%s: %v\n", by, err)
 				}
 			}
 		})

@@ -48,7 +48,7 @@ func (r row) most() int {
 		return int(time.Second/r.answer)*inFlight*5/4 + 1
 	case r.api == apiV3:
 		return 2500
-	case r.by == byNaive && !r.synced:
+	case !r.synced:
 		return 25_000
 	}
 	return 9_000
