@@ -93,34 +93,53 @@ func TestALegacyIsReadWhole(t *testing.T) {
 	}
 }
 
+// recordStarted records that the nth reply is begun after so many attempts.
+func (l *lane) recordStarted(t *testing.T, n, attempts int) {
+	t.Helper()
+	o := &messages.Outcome{Kind: messages.KindReply, MchID: l.mchid, Key: fmt.Sprintf("P%d", n), Status: messages.StatusStarted, At: time.Now(), Attempts: attempts}
+	data, err := o.Encode()
+	if err == nil {
+		_, err = l.js.Publish(t.Context(), l.subjects.Outcome(l.mchid, o.Kind, o.Key, o.Status), data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What the former holder has recorded counts for the quota as the calls that it made, each once, as long as the quota's time.
+func TestRecordedCallsCountForTheQuota(t *testing.T) {
+	t.Parallel()
+	l, _ := laneOf(t, 0)
+	l.writes.adjust(Rate{N: 10, Per: time.Minute}, Rate{})
+	l.recordStarted(t, 1, 0)
+	l.recordStarted(t, 1, 1) // the second call for it
+	l.recordStarted(t, 2, 2)
+	_, err := l.readLegacy(t.Context(), time.Time{}, func(context.Context) (*jetstream.ConsumerInfo, error) { return &jetstream.ConsumerInfo{}, nil })
+	if n := len(l.writes.known); err != nil || n != 5 {
+		t.Errorf("%d calls are known, %v; want 5", n, err)
+	}
+	if calls, err := l.inheritOutcomes(t.Context(), l.clock.Now().Add(time.Minute)); err != nil || len(calls) != 0 {
+		t.Errorf("a minute later %d, %v", len(calls), err)
+	}
+}
+
 // Lanes with many recent outcomes read them a few at a time; those with few do not wait for them.
 func TestLongLegaciesAreReadAFewAtATime(t *testing.T) {
 	t.Parallel()
 	l, _ := laneOf(t, 0)
 	places := make(chan struct{}) // none
 	l.reading = places
-	record := func(n int) {
-		t.Helper()
-		o := &messages.Outcome{Kind: messages.KindReply, MchID: l.mchid, Key: fmt.Sprintf("P%d", n), Status: messages.StatusStarted, At: time.Now()}
-		data, err := o.Encode()
-		if err == nil {
-			_, err = l.js.Publish(t.Context(), l.subjects.Outcome(l.mchid, o.Kind, o.Key, o.Status), data)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	read := func() error {
 		_, err := l.inheritOutcomes(t.Context(), l.clock.Now())
 		return err
 	}
 	for n := range readingMuch - 1 {
-		record(n)
+		l.recordStarted(t, n, 0)
 	}
 	if err := read(); err != nil {
 		t.Fatalf("few: %v", err)
 	}
-	record(readingMuch)
+	l.recordStarted(t, readingMuch, 0)
 	done := make(chan error, 1)
 	go func() { done <- read() }()
 	select {
