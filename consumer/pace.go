@@ -60,15 +60,13 @@ func newPace(clock *Clock) *pace { return &pace{clock: clock, factor: 1} }
 // adjust changes the limits. A limit that is new begins as if it had just been used up at an even pace.
 func (p *pace) adjust(limit, failing Rate) {
 	p.mu.Lock()
-	same := p.all.limit == limit && p.failing.limit == failing
-	if !same {
-		p.all.limit, p.failing.limit, p.rejected = limit, failing, false
-		p.failing.fill(nil)
+	defer p.mu.Unlock()
+	if p.all.limit == limit && p.failing.limit == failing {
+		return
 	}
-	p.mu.Unlock()
-	if !same {
-		p.restart(nil, time.Time{})
-	}
+	p.all.limit, p.failing.limit, p.rejected = limit, failing, false
+	p.failing.fill(nil)
+	p.begin(nil, time.Time{}) // before anybody gets in line: its window has as many places as the old limit
 }
 
 // rate is the limit.
@@ -100,6 +98,11 @@ func (p *pace) used() (share, factor float64) {
 func (p *pace) restart(known []time.Time, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.begin(known, until)
+}
+
+// begin is restart for who has locked p.mu.
+func (p *pace) begin(known []time.Time, until time.Time) {
 	now, limit := p.clock.Now(), p.all.limit
 	until = later(until, now)
 	var making []*turn

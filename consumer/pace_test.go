@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -314,4 +315,29 @@ func TestFailingRefundsSlowThePace(t *testing.T) {
 			t.Errorf("%d calls a second after a success", n)
 		}
 	})
+}
+
+// Who gets in line while a merchant without a quota is given one gets in line: a panic would bury its command.
+func TestALimitThatIsNewWhileCallsAreMade(t *testing.T) {
+	t.Parallel()
+	for range 300 {
+		p := newPace(nil)
+		var calls sync.WaitGroup
+		limited := make(chan struct{})
+		for range 8 {
+			calls.Go(func() {
+				for {
+					select {
+					case <-limited:
+						return
+					default:
+						p.line().end()
+					}
+				}
+			})
+		}
+		p.adjust(Rate{150, time.Second}, Rate{6, time.Second})
+		close(limited)
+		calls.Wait()
+	}
 }
