@@ -22,7 +22,7 @@ var ErrHistoryTooLong = errors.New("wxpay: the negotiation history has more than
 // WeChat Pay does not say in which order entries come. They are sorted by time; those of one second keep their order, turned round
 // if the newest came first; undated ones are put first.
 func ReadHistory(page func(limit, offset int) (*NegotiationHistory, error)) ([]HistoryEntry, error) {
-	all, known := []HistoryEntry{}, map[string]bool{}
+	all, known, total := []HistoryEntry{}, map[string]bool{}, 0
 	for offset := 0; offset < historyMost; {
 		p, err := page(historyPage, offset)
 		if err != nil {
@@ -35,8 +35,9 @@ func ReadHistory(page func(limit, offset int) (*NegotiationHistory, error)) ([]H
 			known[e.LogID] = true
 		}
 		offset += len(p.Data)
-		// A short page is not the last one if it says itself that there are more.
-		if len(p.Data) == 0 || len(p.Data) < historyPage && offset >= p.TotalCount {
+		total = max(total, p.TotalCount) // perhaps only the first page says it
+		// A short page is not the last one if there are more.
+		if len(p.Data) == 0 || len(p.Data) < historyPage && offset >= total {
 			oldestFirst(all)
 			return all, nil
 		}

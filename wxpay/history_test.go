@@ -20,7 +20,10 @@ func (w *talk) page(limit, offset int) (*NegotiationHistory, error) {
 	w.read++
 	n := len(w.entries)
 	from, to := min(offset, n), min(offset+limit-w.short, n)
-	page := &NegotiationHistory{Data: w.entries[from:to], TotalCount: n}
+	page := &NegotiationHistory{Data: w.entries[from:to]}
+	if offset == 0 { // as the list of complaints does
+		page.TotalCount = n
+	}
 	if w.grow != nil {
 		w.grow(w)
 	}
