@@ -83,7 +83,7 @@ func (k *checking) judge(ctx context.Context, m *credentials, host, version stri
 	switch {
 	case errors.Is(err, wxpay.ErrResourceNotExists) && refusal.Proven, errors.Is(err, wxpay.ErrV2RefundNotExist) && refusal.Proven:
 		f.Status, f.Detail = checkOK, "answers, and the answer is proven"
-	case refused && refusal.Proven && m.subMerchants && refusal.HTTPStatus < 429:
+	case refused && refusal.Proven && m.subMerchants && ofNoSubMerchant[refusal.Code]:
 		f.Status, f.Detail = checkOK, "answers, and the answer is proven ("+refusal.Code+", since no sub-merchant was named)"
 	case err == nil:
 		f.Status, f.Detail = checkUnknown, "knows a refund "+noRefund
@@ -94,6 +94,12 @@ func (k *checking) judge(ctx context.Context, m *credentials, host, version stri
 	if refused && version == "v3" && !clocks[host] {
 		clocks[host] = k.clock(host, refusal, began.Add(answered.Sub(began)/2))
 	}
+}
+
+// ofNoSubMerchant are the codes, of v3 and v2, that may speak of the sub-merchant that a provider has to name. WeChat Pay does not say which it
+// is; whatever else it refuses with speaks of the provider's own setup.
+var ofNoSubMerchant = map[string]bool{
+	"PARAM_ERROR": true, "INVALID_REQUEST": true, "NO_AUTH": true, "MCH_NOT_EXISTS": true, "NOAUTH": true, "MCHID_NOT_EXIST": true,
 }
 
 // whatIsWrong tells what an answer means that is not the one hoped for.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -22,6 +24,7 @@ import (
 
 	"wxpay-worker/internal/natstest"
 	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -536,6 +539,41 @@ merchants:
 	if !strings.Contains(f.Mend, "v2.api_key_file") {
 		t.Errorf("mend: %s", f.Mend)
 	}
+}
+
+// TestCheckOnlineOfAProviderWhoseSetupIsWrong: what has nothing to do with a sub-merchant is not put down to the lack of one.
+func TestCheckOnlineOfAProviderWhoseSetupIsWrong(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		version string
+		answer  wxpay.Error
+		want    checkStatus
+	}{
+		{"v2", wxpay.Error{HTTPStatus: 200, Code: "APPID_NOT_EXIST"}, checkWrong},
+		{"v2", wxpay.Error{HTTPStatus: 200, Code: "CERT_ERROR"}, checkWrong},
+		{"v2", wxpay.Error{HTTPStatus: 200, Code: "NOAUTH"}, checkOK},
+		{"v3", wxpay.Error{HTTPStatus: 403, Code: "USER_ACCOUNT_ABNORMAL"}, checkWrong},
+		{"v3", wxpay.Error{HTTPStatus: 403, Code: "NO_AUTH"}, checkOK},
+	} {
+		var out bytes.Buffer
+		k := &checking{printer: printer{&out, true}}
+		tt.answer.Proven = true
+		k.judge(t.Context(), &credentials{mchID: mchid, subMerchants: true}, "h", tt.version, answering{&tt.answer}, nil, mchid, map[string]bool{"h": true})
+		if wrong := k.wrong > 0; wrong != (tt.want == checkWrong) {
+			t.Errorf("%s %s: %s", tt.version, tt.answer.Code, &out)
+		}
+	}
+}
+
+// answering answers all calls alike.
+type answering struct{ err error }
+
+func (a answering) CreateRefund(context.Context, *wxpay.RefundRequest) (*wxpay.Refund, error) {
+	return nil, a.err
+}
+
+func (a answering) QueryRefund(context.Context, string, string) (*wxpay.Refund, error) {
+	return nil, a.err
 }
 
 // TestCheckShowsNoSecret: a full configuration, right and wrong, on- and offline, leaves no key, password or seed in the output.
