@@ -1,10 +1,14 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
+	"slices"
 	"strings"
+	"unicode"
 
 	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
@@ -75,7 +79,7 @@ func (l *lane) letter(o *order, why deadEnd) *messages.DeadLetter {
 		MchID: l.mchid, Kind: o.kind, Key: messages.SeqKey(o.sequence), Reason: why.reason, Message: why.message,
 		FirstAt: o.began, FailedAt: l.clock.Now(), Subject: o.subject, StreamSeq: o.sequence, Step: why.step,
 		ConflictsWith: why.conflictsWith, CommandID: messages.CommandID(messages.Header(o.header)),
-		Replays: int(headerUint(o.header, messages.HeaderReplays)), Original: kept, Command: o.body,
+		Replays: int(min(headerUint(o.header, messages.HeaderReplays), math.MaxInt32)), Original: kept, Command: o.body,
 	}
 	if o.cmd != nil {
 		d.CommandID = o.cmd.Base().ID
@@ -115,25 +119,58 @@ func withoutValues(message string, command []byte) string {
 	if json.Unmarshal(command, &v) != nil {
 		return message // what cannot be decoded was never sent, and our own messages repeat no values
 	}
-	var strip func(v any)
-	strip = func(v any) {
-		switch v := v.(type) {
-		case string:
-			if len(v) >= minSecret {
-				message = strings.ReplaceAll(message, v, "…")
-			}
-		case []any:
-			for _, e := range v {
-				strip(e)
-			}
-		case map[string]any:
-			for _, e := range v {
-				strip(e)
+	var values []string
+	for _, value := range texts(nil, v) {
+		values = append(values, spellings(value)...)
+	}
+	// The longest first: of a value in which another one stands, nothing is to be left over.
+	slices.SortFunc(values, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	for _, value := range values {
+		if len(value) >= minSecret {
+			message = strings.ReplaceAll(message, value, "…")
+		}
+	}
+	for _, value := range values { // a long message was cut
+		for n := min(len(value), len(message)); n >= minSecret; n-- {
+			if rest, found := strings.CutSuffix(message, value[:n]); found {
+				message = rest + "…"
+				break
 			}
 		}
 	}
-	strip(v)
 	return message
+}
+
+// spellings are how a message may repeat a value: as it is, in one line (wxpay.Error.Message is one), or quoted as in JSON.
+func spellings(value string) []string {
+	line := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, value)
+	all := []string{value, line}
+	if quoted, err := json.Marshal(value); err == nil {
+		all = append(all, string(quoted[1:len(quoted)-1]))
+	}
+	return all
+}
+
+// texts appends all texts within a decoded JSON value, but for the names of fields.
+func texts(to []string, v any) []string {
+	switch v := v.(type) {
+	case string:
+		to = append(to, v)
+	case []any:
+		for _, e := range v {
+			to = texts(to, e)
+		}
+	case map[string]any:
+		for _, e := range v {
+			to = texts(to, e)
+		}
+	}
+	return to
 }
 
 // announceTries bounds how often announce looks again after somebody else wrote first.
@@ -167,25 +204,29 @@ func (l *lane) announce(ctx context.Context, o *order, letter *messages.DeadLett
 }
 
 // endBegun publishes the `failed` of what was announced as started and does not stand under the letter's own key: the reply
-// inside a decision, and a command that turned out to be malformed only after it had begun.
+// inside a decision, and a command that turned out to be malformed, or its reply to be another's, only after it had begun.
 func (l *lane) endBegun(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64) error {
 	if o.cmd == nil || o.malformed != nil {
 		return nil
 	}
-	if d, ok := o.cmd.(*messages.DecisionCommand); ok && letter.Step == stepReply && d.Reply != nil {
-		reply := d.ReplyStep()
-		if err := l.announceAs(ctx, o, letter, sequence, messages.KindReply, reply.Key(), reply.Digest()); err != nil {
+	if d, ok := o.cmd.(*messages.DecisionCommand); ok && d.Reply != nil {
+		if err := l.endStarted(ctx, o, letter, sequence, d.ReplyStep()); err != nil {
 			return err
 		}
 	}
-	if letter.Reason != messages.ReasonMalformed {
+	if bearsKey(letter.Reason) {
 		return nil
 	}
-	e, err := l.ledger.read(ctx, l.mchid, letter.Kind, o.cmd.Key())
-	if err != nil || e.status() != messages.StatusStarted || e.digest != o.cmd.Digest() {
+	return l.endStarted(ctx, o, letter, sequence, o.cmd)
+}
+
+// endStarted publishes a `failed` under the key of the command, or of a step of it, if that is announced as started.
+func (l *lane) endStarted(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64, begun messages.Command) error {
+	e, err := l.ledger.read(ctx, l.mchid, begun.Kind(), begun.Key())
+	if err != nil || e.status() != messages.StatusStarted || e.digest != begun.Digest() {
 		return err
 	}
-	return l.announceAs(ctx, o, letter, sequence, letter.Kind, o.cmd.Key(), o.cmd.Digest())
+	return l.announceAs(ctx, o, letter, sequence, begun.Kind(), begun.Key(), begun.Digest())
 }
 
 var errSucceededMeanwhile = errors.New("the command has succeeded meanwhile")

@@ -50,7 +50,7 @@ func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
 	s := l.stepOf(o, o.cmd)
 	if a := l.recallStep(o, s, e); e.status() != messages.StatusStarted {
 		// Not begun yet: now is the time to find out that a picture is missing.
-		if stop := l.upload(ctx, o, a); stop != nil {
+		if stop := l.upload(ctx, o, "", a); stop != nil {
 			return *stop
 		}
 	}
@@ -58,12 +58,19 @@ func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
 	if !sequence {
 		return l.carryStep(ctx, o, s, e, func(e *entry, a *attempts) end { return l.succeed(ctx, o, s, e, a) })
 	}
+	reply := decision.ReplyStep()
+	if reply != nil && e.status() != messages.StatusStarted {
+		// Not begun yet: now is the time to find out that its reply is another's, be it that of an earlier try with other words.
+		if _, stop := l.replyEntry(ctx, o, l.stepOf(o, reply)); stop != nil {
+			return *stop
+		}
+	}
 	// The decision is announced before its reply: from here on another decision with the same id is a conflict.
 	e, a, stop := l.claim(ctx, o, s, e)
 	if stop != nil {
 		return *stop
 	}
-	if reply := decision.ReplyStep(); reply != nil {
+	if reply != nil {
 		if stop := l.replyStep(ctx, o, reply); stop != nil {
 			return *stop
 		}
@@ -83,19 +90,12 @@ func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
 func (l *lane) replyStep(ctx context.Context, o *order, reply *messages.ReplyCommand) *end {
 	s := l.stepOf(o, reply)
 	s.name = stepReply
-	e, err := l.ledger.read(ctx, l.mchid, s.kind, s.key)
-	if err != nil {
-		stop := again("ledger unread", l.retry.Initial, err)
-		return &stop
+	e, stopped := l.replyEntry(ctx, o, s)
+	if stopped != nil {
+		return stopped
 	}
-	switch e.standing(s.digest, o.sequence) {
-	case standingEnded:
-		if e.status() == messages.StatusSucceeded {
-			return nil
-		}
-	case standingConflict:
-		stop := l.bury(ctx, o, conflictWith(s.key))
-		return &stop
+	if e.standing(s.digest, o.sequence) == standingEnded && e.status() == messages.StatusSucceeded {
+		return nil
 	}
 	passed := false
 	stop := l.carryStep(ctx, o, s, e, func(e *entry, a *attempts) end {
@@ -107,6 +107,20 @@ func (l *lane) replyStep(ctx context.Context, o *order, reply *messages.ReplyCom
 		return nil
 	}
 	return &stop
+}
+
+// replyEntry reads what is recorded of the reply inside a decision. It returns how the delivery ends if the decision must not go on.
+func (l *lane) replyEntry(ctx context.Context, o *order, s step) (*entry, *end) {
+	e, err := l.ledger.read(ctx, l.mchid, s.kind, s.key)
+	if err != nil {
+		stop := again("ledger unread", l.retry.Initial, err)
+		return nil, &stop
+	}
+	if e.standing(s.digest, o.sequence) == standingConflict {
+		stop := l.bury(ctx, o, conflictWith(s.key))
+		return nil, &stop
+	}
+	return e, nil
 }
 
 // carryStep announces a step, carries it out and calls then when it is proven.
@@ -147,7 +161,7 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusStarted, Attempts: int(a.writes)}
 	started, err := l.writeAs(ctx, o, e, out, s.digest, firstAt, 0)
 	if err != nil {
-		stop := l.unrecorded("unannounced", err)
+		stop := l.unrecorded("unannounced", a, err)
 		return nil, nil, &stop
 	}
 	// Crash here: announced, nothing sent. Whoever comes next waits for our window to pass and reads back before sending.
@@ -172,6 +186,9 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 		if a.writes, a.first = told(e.outcome.Attempts), l.clock.momentOf(e.firstAt); e.firstAt.Equal(longAgo) {
 			a.first = l.clock.momentOf(e.outcome.At)
 		}
+		if l.probing() { // what was tried may have been tried while the lane was held, as it is: the tries are counted anew
+			a.spared = a.writes
+		}
 	}
 	if e.outcome == nil && headerUint(o.header, messages.HeaderReplays) > 0 {
 		a.open, a.lost = true, true
@@ -182,23 +199,24 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 
 // attempt reads back if need be, makes the call, and calls then when it is proven that it took effect.
 func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) end {
-	if a.open {
+	asked := a.open
+	if asked {
 		settling := complaintSettling
-		if a.ranOut(l.retry, l.clock.moment()) {
+		if l.ranOut(a, "") {
 			settling = absenceDelay // "nothing happened" will be the last word on it
 		}
 		if young := settling - l.clock.since(a.last); young > 0 {
 			return again("settling", young, nil)
 		}
-		if stop := l.askComplaint(ctx, o, s, e, a, then); stop != nil {
+		if stop := l.askComplaint(ctx, o, s, e, a, false, then); stop != nil {
 			return *stop
 		}
 		a.open = false
 	}
-	if a.ranOut(l.retry, l.clock.moment()) {
+	if l.ranOut(a, "") {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, message: "tries ran out; the complaint does not show it", step: s.name, attempts: a})
 	}
-	if stop := l.upload(ctx, o, a); stop != nil { // begun before, and it did not happen
+	if stop := l.upload(ctx, o, s.name, a); stop != nil { // begun before, and it did not happen
 		return *stop
 	}
 	turn, calling, err := l.under(ctx, o, l.writes, func() bool {
@@ -234,14 +252,11 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 		return l.holdNow(verdict, err)
 	case Transient:
 		a.open = before.open
-		if a.ranOut(l.retry, l.clock.moment()) {
-			return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, step: s.name, attempts: a})
-		}
-		return l.waitOrHold(s.key, verdict, again(verdict.String(), l.retry.Delay(int(a.writes)), err))
+		return l.laterOrExhausted(ctx, o, s.key, s.name, "", a, err)
 	case Doubtful:
 		l.troubled(s.key, verdict, err)
 		// Refused by the complaint's state: perhaps because it is done already.
-		if stop := l.askComplaint(ctx, o, s, e, a, then); stop != nil {
+		if stop := l.askComplaint(ctx, o, s, e, a, !asked, then); stop != nil {
 			return *stop
 		}
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, step: s.name, attempts: a})
@@ -251,28 +266,36 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	case Rejected:
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, step: s.name, attempts: a})
 	default:
-		return l.waitOrHold(s.key, verdict, again(verdict.String(), max(complaintSettling, l.retry.Delay(int(a.writes))), err))
+		return l.triedInVain(s.key, verdict, a, again(verdict.String(), max(complaintSettling, l.retry.Delay(int(a.writes))), err))
 	}
 }
 
 // askComplaint reads back whether the step took effect. It returns how the delivery ends, or nil if the step did not take
-// effect and may be sent (again).
-func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) *end {
+// effect and may be sent (again). If no call of ours can have taken effect, a complaint that cannot be read, either, is answer enough: it is
+// none of the merchant's, perhaps.
+func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *attempts, none bool, then func(*entry, *attempts) end) *end {
 	stop := func(e end) *end { return &e }
-	state, err := l.readComplaint(ctx, o, e.firstAt.Add(-readBackSkew))
+	state, err := l.readComplaint(ctx, o, e.firstAt)
 	if errors.Is(err, errNoTurn) {
 		return stop(again("out of budget", 0, err))
 	}
+	if none && Classify(callRead, err) == Rejected {
+		return nil
+	}
 	if err != nil {
-		if a.ranOut(l.retry, l.clock.moment()) {
-			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))
-		}
 		verdict := Classify(callRead, err)
 		a.asked(verdict, l.clock.moment())
 		if verdict == Hold {
 			return stop(l.holdNow(verdict, err))
 		}
-		return stop(l.waitOrHold(s.key, verdict, again("unasked: "+verdict.String(), l.retry.Delay(a.tries()), err)))
+		later := again("unasked: "+verdict.String(), l.retry.Delay(a.tries()), err)
+		if held := l.heldOver(s.key, verdict, later); held != nil {
+			return held
+		}
+		if l.ranOut(a, "") {
+			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))
+		}
+		return &later
 	}
 	switch s.shows(state) {
 	case foundSame:
@@ -289,7 +312,7 @@ func (l *lane) succeed(ctx context.Context, o *order, s step, e *entry, a *attem
 	if _, err := l.writeAs(ctx, o, e, out, s.digest, e.firstAt, 0); err != nil {
 		// Crash here, or a publish in doubt: WeChat Pay has it, `started` stands. The redelivery reads back and records it.
 		a.open = true
-		return l.unrecorded("unrecorded", err)
+		return l.unrecorded("unrecorded", a, err)
 	}
 	l.memory.forget(s.kind, s.key)
 	return end{verdict: Done.String(), status: messages.StatusSucceeded}

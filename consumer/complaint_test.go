@@ -7,8 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"wxpay-worker/consumer"
 	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -175,6 +179,55 @@ func TestSameIDOtherParametersIsConflict(t *testing.T) {
 	}
 }
 
+// A decision that is corrected in its reply, too, though that was sent, is a conflict of its reply: nothing of it begins, and the id is as good as
+// before.
+func TestACorrectionOfAReplyThatWasSent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Answer: wxpaytest.AnswerRefusal, Status: 404, Code: "RESOURCE_NOT_EXISTS"})
+	b.Start()
+	b.Publish(messages.KindDecision, consumertest.ApproveBody)
+	b.Await("D1 failed", func(e consumertest.Event) bool { return e.Key == "D1" && e.Status == messages.StatusFailed })
+	corrected := b.Publish(messages.KindDecision, strings.Replace(consumertest.ApproveBody, "已与用户沟通解决", "已解决", 1))
+	if e := b.End(messages.KindDecision, messages.SeqKey(corrected)); e.Error == nil || e.Error.Reason != messages.ReasonConflict || e.Error.ConflictsWith != "D1:reply" {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.Drained()
+	b.Publish(messages.KindDecision, consumertest.ApproveBody)
+	b.Await("D1 succeeded", func(e consumertest.Event) bool { return e.Key == "D1" && e.Status == messages.StatusSucceeded })
+	b.Drained()
+	if got, want := slices.Compact(b.Statuses(messages.KindDecision, "D1")), []messages.Status{"started", "failed", "started", "succeeded"}; !slices.Equal(got, want) {
+		t.Errorf("D1: %v, want %v", got, want)
+	}
+	if got, want := b.Operates(), []string{"MERCHANT_RESPONSE", "MERCHANT_APPROVE_REFUND"}; !slices.Equal(got, want) {
+		t.Errorf("history %v, want %v", got, want)
+	}
+}
+
+// A decision that has begun when somebody else's reply takes its reply's id ends, and leaves nothing that looks begun.
+func TestADecisionWhoseReplyIsTakenMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	gate := consumertest.NewGate("decision.D1.started")
+	b.StartVia(gate)
+	decision := b.Publish(messages.KindDecision, consumertest.ApproveBody)
+	<-gate.Shut
+	e := &messages.Outcome{MchID: mchid, Kind: messages.KindReply, Key: "D1:reply", ID: "D1:reply", Status: messages.StatusSucceeded, Final: true, At: b.Clock.Now()}
+	record := nats.NewMsg(b.Subjects.Outcome(mchid, messages.KindReply, "D1:reply", messages.StatusSucceeded))
+	record.Header, record.Data = e.Headers(b.Subjects), must(e.Encode())
+	record.Header.Set(messages.HeaderDigest, "another command's")
+	record.Header.Del(messages.HeaderExpectedSeq)
+	must(b.JS.PublishMsg(t.Context(), record))
+	close(gate.Open)
+	if e := b.End(messages.KindDecision, messages.SeqKey(decision)); e.Error == nil || e.Error.Reason != messages.ReasonConflict || e.Error.ConflictsWith != "D1:reply" {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.Settled()
+	if got, want := slices.Compact(b.Statuses(messages.KindDecision, "D1")), []messages.Status{"started", "failed"}; !slices.Equal(got, want) {
+		t.Errorf("D1: %v, want %v", got, want)
+	}
+}
+
 // A complaint that is not of the fast-refund kind takes no decision: a dead letter, and the refund is not sent, though the same
 // code also says that it was decided before.
 func TestAComplaintThatTakesNoDecision(t *testing.T) {
@@ -221,6 +274,83 @@ func TestADecisionInAnotherRound(t *testing.T) {
 			b.Settled()
 			if got, want := b.Operates(), []string{"MERCHANT_REFUSE_RERUND", "USER_CONTINUE_COMPLAINT", "MERCHANT_REFUSE_RERUND"}; !slices.Equal(got, want) {
 				t.Errorf("history %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// A read-back that is refused says nothing: the reply is not sent again over it. If that goes on until tries run out, it may have happened.
+func TestARefusedReadBackIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"INVALID_REQUEST", "PARAM_ERROR", "RULE_LIMIT", "RESOURCE_NOT_EXISTS"} {
+		for times, want := range map[int]messages.Status{2: messages.StatusSucceeded, -1: messages.StatusFailed} {
+			t.Run(fmt.Sprintf("%s/%d", code, times), func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost})
+				b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintDetail, Times: times, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: code})
+				b.Start(func(o *consumer.Options) { o.Retry.MaxAge = 10 * time.Minute })
+				b.Publish(messages.KindReply, consumertest.ReplyBody)
+				e := b.End(messages.KindReply, "P1")
+				if e.Status != want || want == messages.StatusFailed && e.Error.Reason != messages.ReasonUnresolved {
+					t.Errorf("ended %s: %+v", e.Status, e.Error)
+				}
+				b.Settled()
+				if n := len(b.Sim.Replies(consumertest.ComplaintID)); n != 1 {
+					t.Errorf("%d replies", n)
+				}
+			})
+		}
+	}
+}
+
+// A rejection or completion of which the answer was lost is not done to the round that the user has begun since.
+func TestTheUserContinuesBeforeTheReadBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		kind     messages.Kind
+		key      string
+		body     string
+		endpoint wxpaytest.Endpoint
+		replied  bool // whether somebody answers the user in the new round
+		operate  string
+	}{
+		"reject":                {messages.KindDecision, "D2", consumertest.RejectBody, wxpaytest.EndpointUpdateRefundProgress, false, wxpay.MerchantRefuseRefund},
+		"complete":              {messages.KindComplete, "C1", consumertest.CompleteBody, wxpaytest.EndpointComplaintComplete, false, wxpay.MerchantConfirmComplete},
+		"complete, and replied": {messages.KindComplete, "C1", consumertest.CompleteBody, wxpaytest.EndpointComplaintComplete, true, wxpay.MerchantConfirmComplete},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.Start()
+			b.Publish(messages.KindReply, consumertest.ReplyBody)
+			b.End(messages.KindReply, "P1")
+			arrived, hold := make(chan struct{}, 1), make(chan struct{})
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: c.endpoint, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
+			b.Publish(c.kind, c.body)
+			<-arrived
+			second := func() { time.Sleep(b.Clock.Wall(2 * time.Second)) } // the history tells seconds, and what is of one second has no order
+			second()
+			check(t, b.Sim.UserContinues(consumertest.ComplaintID))
+			second()
+			if c.replied {
+				check(t, b.Client(mchid).RespondComplaint(t.Context(), consumertest.ComplaintID,
+					&wxpay.ComplaintResponse{ComplaintedMchID: mchid, ResponseContent: "平台已答复"}))
+				second()
+			}
+			close(hold)
+			if e := b.End(c.kind, c.key); e.Status != messages.StatusSucceeded {
+				t.Errorf("ended %s: %+v", e.Status, e.Error)
+			}
+			b.Settled()
+			done := 0
+			for _, operate := range b.Operates() {
+				if operate == c.operate {
+					done++
+				}
+			}
+			if done != 1 {
+				t.Errorf("done %d times: %v", done, b.Operates())
 			}
 		})
 	}

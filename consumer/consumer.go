@@ -223,7 +223,7 @@ func (s *shared) send(ctx context.Context, mchid string, kind messages.Kind, bod
 	ctx, cancel := context.WithTimeout(ctx, s.storeTimeout)
 	defer cancel()
 	msg := &nats.Msg{Subject: s.subjects.Command(mchid, kind), Data: body, Header: nats.Header{}}
-	if trace := from.Get(messages.HeaderTraceparent); trace != "" {
+	if trace := messages.Traceparent(messages.Header(from)); trace != "" {
 		msg.Header.Set(messages.HeaderTraceparent, trace)
 	}
 	_, err := s.js.PublishMsg(ctx, msg)

@@ -366,3 +366,21 @@ func TestAnothersAttemptMakesOurMemoryOld(t *testing.T) {
 		t.Errorf("history %v: the payer sees it twice", got)
 	}
 }
+
+// A trace context that is so long that no outcome could carry it is left behind: the command ends all the same, and is not tried for ever.
+func TestATraceparentThatIsTooLong(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Start()
+	long := strings.Repeat("0", 65_000)
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"), messages.HeaderTraceparent, long)
+	malformed := b.Publish(messages.KindRefund, "{}", messages.HeaderTraceparent, long)
+	b.Publish(messages.KindDecision, consumertest.ApproveBody, messages.HeaderTraceparent, long)
+	for kind, key := range map[messages.Kind]string{messages.KindRefund: "R1", messages.KindDecision: "D1"} {
+		if e := b.End(kind, key); e.Status == messages.StatusFailed || e.Header.Get(messages.HeaderTraceparent) != "" {
+			t.Errorf("%s: %+v", key, e.Outcome)
+		}
+	}
+	b.End(messages.KindRefund, messages.SeqKey(malformed))
+	b.Settled()
+}

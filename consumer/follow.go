@@ -103,13 +103,19 @@ func (l *lane) schedule(s *schedule) error {
 	if err != nil {
 		return fmt.Errorf("schedule settlement: %w", err)
 	}
-	msg.Header.Set(headerScheduleTarget, l.subjects.SettlementDue(l.mchid))
+	return l.dueAfter(msg, l.subjects.SettlementDue(l.mchid), l.settlement.Delay(s.looks+1))
+}
+
+// dueAfter has the server turn a schedule into a message on the target when the delay is over, and returns when the stream has confirmed
+// it.
+func (s *shared) dueAfter(schedule *nats.Msg, target string, delay time.Duration) error {
+	schedule.Header.Set(headerScheduleTarget, target)
 	// Nanoseconds: the client library's own option drops them, and schedules would fire up to a second early.
-	at := time.Now().Add(l.clock.Wall(l.settlement.Delay(s.looks + 1)))
-	msg.Header.Set(headerSchedule, "@at "+at.UTC().Format(time.RFC3339Nano))
-	ctx, cancel := context.WithTimeout(context.Background(), l.storeTimeout)
+	at := time.Now().Add(s.clock.Wall(delay))
+	schedule.Header.Set(headerSchedule, "@at "+at.UTC().Format(time.RFC3339Nano))
+	ctx, cancel := context.WithTimeout(context.Background(), s.storeTimeout)
 	defer cancel()
-	if _, err := l.js.PublishMsg(ctx, msg); err != nil {
+	if _, err := s.js.PublishMsg(ctx, schedule); err != nil {
 		return fmt.Errorf("schedule settlement: %w", err)
 	}
 	return nil
@@ -137,12 +143,7 @@ func (s *schedule) message() (*nats.Msg, error) {
 func readSchedule(msg *nats.Msg) (*schedule, error) {
 	s := &schedule{subject: msg.Header.Get(headerScheduler), looks: int(headerUint(msg.Header, headerLooks))}
 	if msg.Header.Get(headerRefunds) == "" {
-		f := followed{Header: nats.Header{}, Command: msg.Data}
-		for name, values := range msg.Header {
-			if !strings.HasPrefix(name, "Nats-") { // the server's: of this schedule, not of the next
-				f.Header[name] = values
-			}
-		}
+		f := followed{Header: ownHeaders(msg), Command: msg.Data}
 		s.refunds = []followed{f}
 		return s, nil
 	}
@@ -150,4 +151,15 @@ func readSchedule(msg *nats.Msg) (*schedule, error) {
 		return nil, fmt.Errorf("read settlements: %w", err)
 	}
 	return s, nil
+}
+
+// ownHeaders are those of what has become due that its schedule had: not the server's, which are of this schedule, not of the next.
+func ownHeaders(due *nats.Msg) nats.Header {
+	own := nats.Header{}
+	for name, values := range due.Header {
+		if !strings.HasPrefix(name, "Nats-") {
+			own[name] = values
+		}
+	}
+	return own
 }

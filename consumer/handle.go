@@ -175,29 +175,38 @@ func again(verdict string, delay time.Duration, err error) end {
 	return end{verdict: verdict, again: true, delay: delay, err: err}
 }
 
+// unrecordedMost is the most that is waited for a store that takes nothing.
+const unrecordedMost = time.Minute
+
 // unrecorded ends a delivery whose record was not taken. If the ledger has moved on it is read again at once; a store that takes
-// nothing is given time, since each try costs a call that reads back.
-func (l *lane) unrecorded(verdict string, err error) end {
+// nothing is given time, since each try costs a call that reads back: more and more of it if there are attempts to count by.
+func (l *lane) unrecorded(verdict string, a *attempts, err error) end {
 	if errors.Is(err, errStale) {
 		return again(verdict, 0, err)
 	}
-	return again(verdict, l.retry.Initial, err)
+	delay := l.retry.Initial
+	if a != nil {
+		a.repeated()
+		delay = min(unrecordedMost, l.retry.Delay(int(a.repeats)))
+	}
+	return again(verdict, delay, err)
 }
 
 // record publishes what became of a refund, and sees to it that one without an end is followed, and returns how the delivery
 // ends.
-func (l *lane) record(ctx context.Context, o *order, e *entry, out *messages.Outcome) end {
-	if out.Status == messages.StatusAccepted || out.Status == messages.StatusAbnormal {
+func (l *lane) record(ctx context.Context, o *order, e *entry, a *attempts, out *messages.Outcome) end {
+	if (out.Status == messages.StatusAccepted || out.Status == messages.StatusAbnormal) && !a.follows {
 		if err := l.follow(ctx, o, out.Attempts); err != nil {
 			// Crash here, or a publish in doubt: accepted, and nobody knows. The redelivery asks by the same number.
 			return again("unscheduled", l.retry.Initial, err)
 		}
+		a.follows = true // or each try to record it would bring looks of its own
 		// Crash here: followed, and `accepted` is missing. The redelivery records it; so may a look, if that finds the end first.
 	}
 	if _, err := l.write(ctx, o, e, out); err != nil {
 		// Crash here, or an answer that was lost: WeChat Pay has done it and the ledger may not say so. The redelivery reads
 		// the ledger, and where that is silent asks WeChat Pay.
-		return l.unrecorded("unrecorded", err)
+		return l.unrecorded("unrecorded", a, err)
 	}
 	l.memory.forget(out.Kind, out.Key)
 	return end{verdict: Done.String(), status: out.Status}
@@ -219,7 +228,7 @@ func (l *lane) writeAs(ctx context.Context, o *order, e *entry, out *messages.Ou
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.storeTimeout)
 	defer cancel()
 	return l.ledger.write(ctx, e, out, note{
-		digest: digest, traceparent: messages.Get(messages.Header(o.header), messages.HeaderTraceparent),
+		digest: digest, traceparent: messages.Traceparent(messages.Header(o.header)),
 		firstAt: firstAt, commandSeq: o.sequence, commandsSeq: commandsSeq,
 	})
 }

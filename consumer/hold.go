@@ -25,8 +25,10 @@ type hold struct {
 	times   int                  // holds since the last success; guarded by mu, as all below
 	until   time.Time            // when the next command is let through
 	reason  string               // "" if all is well
+	ended   moment               // when the last hold did
 	subs    map[string]time.Time // provider mode: until when a sub-merchant without balance waits
-	told    bool                 // whether the server knows of until and reason
+	told    bool                 // whether the server knows of until and reason, or is being told
+	tell    time.Time            // when to try again to tell it, by the wall clock
 	trouble []string             // different commands in a row that met trouble which may be the lane's
 }
 
@@ -69,12 +71,38 @@ func (l *lane) holdNow(verdict Verdict, err error) end {
 
 // waitOrHold ends a delivery that comes again as e says, or holds the lane if its trouble turns out to be the lane's.
 func (l *lane) waitOrHold(key string, verdict Verdict, e end) end {
+	if held := l.heldOver(key, verdict, e); held != nil {
+		return *held
+	}
+	return e
+}
+
+// heldOver holds the lane if the trouble of a delivery that would come again as e says turns out to be the lane's, and returns how the
+// delivery ends then. Nothing is given up over such trouble: whether tries have run out is a question for when this returns nil.
+func (l *lane) heldOver(key string, verdict Verdict, e end) *end {
 	if !l.troubled(key, verdict, e.err) {
-		return e
+		return nil
 	}
 	held := l.holdNow(verdict, e.err)
 	held.delay = max(held.delay, e.delay)
-	return held
+	return &held
+}
+
+// ranOut reports whether no further attempt may be made for a command, of a sub-merchant if that is not "". What was tried while the lane was
+// held does not count, and the time up to then neither.
+func (l *lane) ranOut(a *attempts, subMchID string) bool {
+	now := l.clock.moment()
+	return a.ranOut(l.retry, now, l.lastHeld(now, subMchID))
+}
+
+// lastHeld is when the lane, or its sub-merchant, was last held, for all that is known.
+func (l *lane) lastHeld(now moment, subMchID string) moment {
+	l.hold.mu.Lock()
+	defer l.hold.mu.Unlock()
+	if l.hold.reason != "" {
+		return now
+	}
+	return max(l.hold.ended, l.clock.momentOf(l.hold.subs[subMchID]))
 }
 
 // holdSub holds one sub-merchant's refunds only: its balance is not the others'.
@@ -141,6 +169,7 @@ func (l *lane) release() {
 	}
 	l.log.WithField(fieldReason, l.hold.reason).Warn("lane released")
 	l.hold.times, l.hold.until, l.hold.reason, l.hold.told = 0, time.Time{}, "", false
+	l.hold.ended = l.clock.moment()
 	l.nudge()
 }
 
@@ -172,19 +201,21 @@ func (l *lane) adopt(info *jetstream.ConsumerInfo) {
 func (l *lane) tendHold(ctx context.Context, open bool) {
 	l.hold.mu.Lock()
 	reason, until, told := l.hold.reason, l.hold.until, l.hold.told
-	if reason == "" || !open {
-		l.hold.told = true
-	}
+	tell := !told && (reason == "" || !open) && !time.Now().Before(l.hold.tell)
+	l.hold.told = told || tell // what changes meanwhile is to be told anew
 	l.hold.mu.Unlock()
-	switch {
-	case open && reason != "":
-	case told && reason != "" && l.clock.Now().Before(until):
-		l.resumedByHand(ctx)
-	case !told:
+	if tell {
 		if err := l.tell(ctx, reason, until); err != nil && ctx.Err() == nil {
-			// The hold holds here all the same; another worker would find out for itself.
-			l.log.WithError(err).Warn("hold not shown on the lane's consumer")
+			// It holds, or is over, here all the same; another worker would find out for itself.
+			l.log.WithError(err).Warn("hold not shown on the lane's consumer as it is; once more in a moment")
+			l.hold.mu.Lock()
+			l.hold.told, l.hold.tell = false, time.Now().Add(pullGrace)
+			l.hold.mu.Unlock()
 		}
+		return
+	}
+	if told && reason != "" && !open && l.clock.Now().Before(until) {
+		l.resumedByHand(ctx)
 	}
 }
 

@@ -137,6 +137,97 @@ func TestAHoldSurvivesARestartAndEndsByHand(t *testing.T) {
 	b.awaitLane("refund-"+mchid, "")
 }
 
+// What a held lane tries counts for nothing, however long it is held: no command is given up over our own mistake, nor over an outage that holds
+// the lane, and once it is mended all of them go through.
+func TestNothingIsGivenUpWhileTheLaneIsHeld(t *testing.T) {
+	t.Parallel()
+	refund := func(i int) (messages.Kind, string, string) {
+		key := fmt.Sprintf("R%d", i)
+		return messages.KindRefund, key, consumertest.RefundBody(key)
+	}
+	reply := func(i int) (messages.Kind, string, string) {
+		key := fmt.Sprintf("P%d", i)
+		return messages.KindReply, key, fmt.Sprintf(`{"id":%q,"complaint_id":"C%d","complainted_mchid":"1900000001","response_content":"您好"}`, key, i)
+	}
+	lost := wxpaytest.Fault{Times: 3, Apply: true, Answer: wxpaytest.AnswerLost}
+	few, old := consumer.Retry{MaxAttempts: 4, MaxAge: 72 * time.Hour}, consumer.Retry{MaxAttempts: 25, MaxAge: 5 * time.Minute}
+	wrongKey := wxpaytest.Fault{Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"}
+	for name, c := range map[string]struct {
+		command func(i int) (kind messages.Kind, key, body string)
+		fault   wxpaytest.Fault    // of all calls, while it lasts
+		once    wxpaytest.Endpoint // the endpoint of which one call for each command was lost before
+		most    consumer.Retry     // of attempts and age: then a command that is alone is given up
+		probed  wxpaytest.Endpoint // the endpoint by which the lane is probed
+	}{
+		"wrong key after a lost refund": {refund, wrongKey, wxpaytest.EndpointRefundCreate, old, wxpaytest.EndpointRefundQuery},
+		"wrong key after a lost reply":  {reply, wrongKey, wxpaytest.EndpointComplaintResponse, old, wxpaytest.EndpointComplaintDetail},
+		"no permission": {refund, wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NO_AUTH"},
+			"", few, wxpaytest.EndpointRefundCreate},
+		"no permission to reply": {reply, wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NO_AUTH"},
+			"", few, wxpaytest.EndpointComplaintResponse},
+		"outage": {refund, wxpaytest.Fault{Times: -1, Answer: wxpaytest.Answer5xx}, "", old, wxpaytest.EndpointRefundQuery},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			if c.once != "" {
+				lost, wrong := lost, c.fault
+				lost.Endpoint, wrong.Skip = c.once, 3
+				b.Sim.Fault(lost)
+				b.Sim.Fault(wrong)
+			} else {
+				b.Sim.Fault(c.fault)
+			}
+			b.Start(func(o *consumer.Options) {
+				o.Retry.MaxAttempts, o.Retry.MaxAge = c.most.MaxAttempts, c.most.MaxAge
+				o.Retry.Initial, o.Retry.Max = 20*time.Second, 20*time.Second // the three meet the trouble before one of them is tried again
+			})
+			const commands = 3
+			var kind messages.Kind
+			for i := range commands {
+				k, _, body := c.command(i)
+				kind = k
+				b.Publish(k, body)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), consumertest.Patience)
+			defer cancel()
+			long := b.Clock.Now().Add(2 * old.MaxAge)
+			for n := 1; n <= commands*(few.MaxAttempts+2) || b.Clock.Now().Before(long); n++ { // more, and longer, than any of them may be tried
+				check(t, b.Sim.AwaitRequests(ctx, c.probed, n))
+			}
+			b.Sim.ClearFaults()
+			for i := range commands {
+				_, key, _ := c.command(i)
+				if e := b.End(kind, key); e.Status == messages.StatusFailed {
+					t.Errorf("%s: %+v %+v", key, e.Outcome, e.Error)
+				}
+			}
+			b.Settled()
+		})
+	}
+}
+
+// The end of a hold that could not be written at once is written later: whoever looks at the lane would think that it is held still.
+func TestTheEndOfAHoldIsWritten(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"})
+	slow := func(o *consumer.Options) { o.Retry.Initial = 8 * time.Minute } // so that the hold is told, and nothing else, when the wire breaks
+	w := b.Start(slow)
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.awaitLane("refund-"+mchid, "HTTP 401 SIGN_ERROR")
+	check(t, w.Stop())
+	b.Sim.ClearFaults()
+	c := &consumertest.Cut{At: "$JS.API.CONSUMER.CREATE.WXPAY_COMMANDS.refund-", Lost: true}
+	b.StartVia(c, slow)
+	b.End(messages.KindRefund, "R1")
+	b.awaitLane("refund-"+mchid, "")
+	if !c.Broken() {
+		t.Error("it was written at once")
+	}
+	b.Settled()
+}
+
 // lateReader is what reads a complaint so late, once, that the lease of who asked is over.
 type lateReader struct {
 	consumer.Complaints

@@ -113,7 +113,7 @@ func (l *lane) look(ctx context.Context, o *order) end {
 		out := refundOutcome(cmd, found, max(made, 1))
 		if out.Status != messages.StatusAccepted && out.Status != e.status() {
 			if e, err = l.write(ctx, o, e, out); err != nil {
-				return l.unrecorded("unrecorded", err)
+				return l.unrecorded("unrecorded", nil, err)
 			}
 			// Crash here: recorded, and the look comes again. It finds the end, or goes on following what is abnormal.
 		}
@@ -121,7 +121,7 @@ func (l *lane) look(ctx context.Context, o *order) end {
 			return end{verdict: Done.String(), status: out.Status}
 		}
 	}
-	if givenUp {
+	if givenUp && !ourFault(err) {
 		if e.status() == messages.StatusAbnormal {
 			return end{verdict: "given up", status: messages.StatusAbnormal} // it has its final outcome already
 		}

@@ -20,9 +20,11 @@ type attempts struct {
 	first   moment   // when the first of the writes, or the first vain read-back, began
 	last    moment   // up to when the newest writing call may have been carried out
 	refusal *refusal // of a refund that is not believed before a query, a minute later, shows nothing; nil if there was none
-	writes  int32    // deliveries that made at least one writing call
-	repeats uint16   // deliveries that came to nothing without counting as an attempt: they only stretch the delay
+	writes  uint16   // deliveries that made at least one writing call
+	spared  uint16   // of these, those over which the lane was held: they count for nothing
+	repeats uint8    // deliveries that came to nothing without counting as an attempt: they only stretch the delay
 	open    bool     // whether it is open if the newest call did something
+	follows bool     // whether the refund is followed already, though that it was accepted may not be recorded
 	lost    bool     // whether earlier tries may have been made of which no record is left
 }
 
@@ -56,20 +58,29 @@ func (r *refusal) cause() error {
 }
 
 // told is a number of writes that a record tells.
-func told(writes int) int32 { return int32(min(writes, math.MaxInt32)) }
+func told(writes int) uint16 { return uint16(min(writes, math.MaxUint16)) }
 
 // wrote notes that a writing call is about to be made: the only one of this delivery for the key.
 func (a *attempts) wrote(now moment) {
-	a.writes++
+	if a.writes < math.MaxUint16 {
+		a.writes++
+	}
 	if a.first == 0 {
 		a.first = now
 	}
 	a.last, a.open = now, true
 }
 
+// spare has the newest write count for nothing: the lane was held over it.
+func (a *attempts) spare() {
+	if a.spared < a.writes {
+		a.spared++
+	}
+}
+
 // repeated notes a delivery that came to nothing.
 func (a *attempts) repeated() {
-	if a.repeats < math.MaxUint16 {
+	if a.repeats < math.MaxUint8 {
 		a.repeats++
 	}
 }
@@ -86,9 +97,9 @@ func (a *attempts) asked(v Verdict, now moment) {
 	}
 }
 
-// ranOut reports whether no further attempt may be made.
-func (a *attempts) ranOut(r Retry, now moment) bool {
-	return int(a.writes) >= r.MaxAttempts || a.first != 0 && time.Duration(now-a.first) >= r.MaxAge
+// ranOut reports whether no further attempt may be made. Up to when they were last held, commands do not age.
+func (a *attempts) ranOut(r Retry, now, held moment) bool {
+	return int(a.writes-a.spared) >= r.MaxAttempts || a.first != 0 && time.Duration(now-max(a.first, held)) >= r.MaxAge
 }
 
 // maxMemories bounds a lane's memory. MaxAckPending bounds the commands that are in back-off; what is above it belongs to

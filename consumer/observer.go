@@ -57,7 +57,7 @@ func (unobserved) End(context.Context, Delivery, Result)                 {}
 func (l *lane) begin(ctx context.Context, o *order) context.Context {
 	o.observed = &Delivery{
 		MchID: l.mchid, Kind: o.kind, Lane: l.name, Sequence: o.sequence, Delivered: o.delivered, Stored: o.stored,
-		Traceparent: messages.Get(messages.Header(o.header), messages.HeaderTraceparent), Settlement: o.followed,
+		Traceparent: messages.Traceparent(messages.Header(o.header)), Settlement: o.followed,
 	}
 	return l.observer.Begin(ctx, *o.observed)
 }

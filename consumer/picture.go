@@ -25,8 +25,9 @@ type media struct {
 	MediaID string `json:"media_id"`
 }
 
-// upload sees to it that all pictures of the command have media_ids, and returns how the delivery ends if they cannot have.
-func (l *lane) upload(ctx context.Context, o *order, a *attempts) *end {
+// upload sees to it that all pictures of the command have media_ids, and returns how the delivery ends if they cannot have. The step is the one
+// that has begun, "" if none has.
+func (l *lane) upload(ctx context.Context, o *order, step string, a *attempts) *end {
 	stop := func(e end) *end { return &e }
 	for _, p := range messages.Pictures(o.cmd) {
 		bucket, name, isRef := messages.ParsePictureRef(p.Name)
@@ -39,9 +40,9 @@ func (l *lane) upload(ctx context.Context, o *order, a *attempts) *end {
 		}
 		if unfit := unfitPicture(image); unfit != "" {
 			malformed := &messages.MalformedError{Field: p.Field, Expected: unfit}
-			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: malformed.Error()}))
+			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: malformed.Error(), step: step}))
 		}
-		id, stopped := l.mediaID(ctx, o, a, image)
+		id, stopped := l.mediaID(ctx, o, step, a, image)
 		if stopped != nil {
 			return stopped
 		}
@@ -99,7 +100,7 @@ func unfitPicture(image []byte) string {
 }
 
 // mediaID returns the picture's media_id at WeChat Pay, uploading it if it has none.
-func (l *lane) mediaID(ctx context.Context, o *order, a *attempts, image []byte) (string, *end) {
+func (l *lane) mediaID(ctx context.Context, o *order, step string, a *attempts, image []byte) (string, *end) {
 	stop := func(e end) (string, *end) { return "", &e }
 	sum := sha256.Sum256(image)
 	subject := l.subjects.Media(l.mchid, hex.EncodeToString(sum[:]))
@@ -129,17 +130,21 @@ func (l *lane) mediaID(ctx context.Context, o *order, a *attempts, image []byte)
 		}
 		return id, nil
 	case Malformed:
-		return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: err.Error()}))
+		return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: err.Error(), step: step}))
 	case Rejected:
-		return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, attempts: a}))
+		return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, step: step, attempts: a}))
 	case Hold:
 		return stop(l.holdNow(verdict, err))
 	}
 	a.asked(verdict, l.clock.moment())
-	if a.ranOut(l.retry, l.clock.moment()) {
-		return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, attempts: a}))
+	later := again("not uploaded: "+verdict.String(), l.retry.Delay(a.tries()), err)
+	if held := l.heldOver(o.cmd.Key(), verdict, later); held != nil {
+		return "", held
 	}
-	return stop(l.waitOrHold(o.cmd.Key(), verdict, again("not uploaded: "+verdict.String(), l.retry.Delay(a.tries()), err)))
+	if l.ranOut(a, "") {
+		return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, step: step, attempts: a}))
+	}
+	return "", &later
 }
 
 func (l *lane) knownMedia(ctx context.Context, subject string) (string, error) {

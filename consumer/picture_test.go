@@ -6,6 +6,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"slices"
 	"testing"
 	"time"
 
@@ -217,5 +218,37 @@ func TestUploadsSurviveEveryAnswer(t *testing.T) {
 				t.Errorf("history %+v", book.History)
 			}
 		})
+	}
+}
+
+// A decision of which the reply has begun when its picture goes away ends with its reply, so that it can be sent with another.
+func TestAReplyOfADecisionWhosePictureIsGoneLater(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	store := b.put(map[string][]byte{"a.png": picture(1), "b.png": picture(2)})
+	arrived, hold := make(chan struct{}, 1), make(chan struct{})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
+	b.Start()
+	body := func(name string) string {
+		return fmt.Sprintf(`{"id":"D1","complaint_id":"C1","action":"REJECT","reject_reason":"no",
+			"reply":{"complainted_mchid":"1900000001","response_content":"见图","response_images":["obj://pictures/%s"]}}`, name)
+	}
+	first := b.Publish(messages.KindDecision, body("a.png"))
+	<-arrived
+	check(t, store.Delete(t.Context(), "a.png"))
+	close(hold)
+	e := b.End(messages.KindDecision, messages.SeqKey(first))
+	if letter := must(b.Letters.Get(t.Context(), e.DeadLetter)); letter.Reason != messages.ReasonMalformed || letter.Step != "reply" {
+		t.Errorf("letter: %+v", letter.DeadLetter)
+	}
+	b.Settled()
+	b.Publish(messages.KindDecision, body("b.png"))
+	b.Await("D1 succeeded", func(e consumertest.Event) bool { return e.Key == "D1" && e.Status == messages.StatusSucceeded })
+	b.Drained()
+	for kind, key := range map[messages.Kind]string{messages.KindDecision: "D1", messages.KindReply: "D1:reply"} {
+		got, want := slices.Compact(b.Statuses(kind, key)), []messages.Status{"started", "failed", "started", "succeeded"}
+		if !slices.Equal(got, want) { // announced anew where the machine is slow
+			t.Errorf("%s: %v, want %v", key, got, want)
+		}
 	}
 }

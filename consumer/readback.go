@@ -22,23 +22,20 @@ const (
 type complaintState struct {
 	processed bool
 	history   []wxpay.HistoryEntry
-	since     time.Time // entries before it are older than our first attempt
+	began     time.Time // our first attempt
 }
 
-// readComplaint reads a complaint back. A complaint that WeChat Pay provably does not have reads as one with nothing in it:
-// the writing call will be refused for it.
-func (l *lane) readComplaint(ctx context.Context, o *order, since time.Time) (*complaintState, error) {
+// readComplaint reads a complaint back, for who first tried to change it at that time. A read that is refused says nothing of what has
+// happened, whatever the code: none is documented that would mean that there is no such complaint.
+func (l *lane) readComplaint(ctx context.Context, o *order, began time.Time) (*complaintState, error) {
 	complaintID := o.cmd.Complaint()
 	turn, calling, err := l.under(ctx, o, l.reads, always)
 	if err != nil {
 		return nil, err
 	}
-	state := &complaintState{since: since}
+	state := &complaintState{began: began}
 	detail, err := l.merchant().Complaints.Complaint(calling, complaintID)
 	turn.end()
-	if Classify(callRead, err) == Rejected {
-		return state, nil
-	}
 	if err != nil {
 		return nil, fmt.Errorf("read complaint back: %w", err)
 	}
@@ -60,28 +57,51 @@ func (l *lane) readComplaint(ctx context.Context, o *order, since time.Time) (*c
 // replied looks for the reply's very text with as many pictures, dated after our first attempt. A history that shows no pictures
 // says nothing of them, and an entry without a date nothing of that: a reply is rather taken for done than repeated.
 func (s *complaintState) replied(r *messages.ReplyParams) found {
+	since := s.began.Add(-readBackSkew)
 	for _, h := range s.history {
 		if h.OperateType != wxpay.MerchantResponse || h.OperateDetails != r.ResponseContent {
 			continue
 		}
 		pictures, at := len(h.ImageList), h.Time()
-		if (pictures == 0 || pictures == len(r.ResponseImages)) && (at.IsZero() || !at.Before(s.since)) {
+		if (pictures == 0 || pictures == len(r.ResponseImages)) && (at.IsZero() || !at.Before(since)) {
 			return foundSame
 		}
 	}
 	return foundNothing
 }
 
-// decided looks for the last decision since the user last continued the complaint: that begins a new round.
+// decided looks for the last decision of the round that was open when we began, or of a later one.
 func (s *complaintState) decided(action messages.Action) found {
-	result := foundNothing
 	same, other := wxpay.MerchantApproveRefund, wxpay.MerchantRefuseRefund
 	if action == messages.ActionReject {
 		same, other = other, same
 	}
+	return s.rounds(same, other)
+}
+
+// completed: a complaint that is processed needs no completion, whoever brought it about; nor does one that was completed and that the user
+// has continued since.
+func (s *complaintState) completed() found {
+	if s.processed {
+		return foundSame
+	}
+	return s.rounds(wxpay.MerchantConfirmComplete, "")
+}
+
+// rounds looks for what was done last, the same as we want or the opposite. Each time that the user continues the complaint begins a new
+// round, and what was done in those before says nothing of it. But what was done in the round that was open when we began counts also
+// when it is over by now: to do it again would be to do it to the next one.
+//
+// Times are WeChat Pay's, but for ours: where the clocks differ by more than what lies between a user's continuing and our first attempt, and
+// the answer to that was lost, the wrong round is taken.
+func (s *complaintState) rounds(same, other string) found {
+	result := foundNothing
 	for _, h := range s.history {
 		switch h.OperateType {
 		case wxpay.UserContinueComplaint:
+			if result == foundSame && h.Time().After(s.began) {
+				return foundSame
+			}
 			result = foundNothing
 		case same:
 			result = foundSame
@@ -90,12 +110,4 @@ func (s *complaintState) decided(action messages.Action) found {
 		}
 	}
 	return result
-}
-
-// completed: a complaint that is processed needs no completion, whoever brought it about.
-func (s *complaintState) completed() found {
-	if s.processed {
-		return foundSame
-	}
-	return foundNothing
 }

@@ -40,7 +40,7 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 			return e
 		}
 	}
-	if a.ranOut(l.retry, l.clock.moment()) {
+	if l.ranOut(a, cmd.SubMchID) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, message: "tries ran out; WeChat Pay shows no such refund", attempts: a})
 	}
 	return l.createRefund(ctx, o, cmd, e, a)
@@ -77,7 +77,7 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 	case err == nil && !sameRefund(cmd, found):
 		return l.bury(ctx, o, conflictWith(cmd.OutRefundNo)), true
 	case err == nil:
-		return l.record(ctx, o, e, refundOutcome(cmd, found, max(int(a.writes), 1))), true
+		return l.record(ctx, o, e, a, refundOutcome(cmd, found, max(int(a.writes), 1))), true
 	case absent(err):
 		l.troubled(cmd.Key(), Rejected, err)
 		// A query does not see the newest refunds: what it does not show is believed only a minute after the last attempt.
@@ -90,15 +90,19 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 		a.open = false
 		return end{}, false
 	}
-	if a.ranOut(l.retry, l.clock.moment()) {
-		return l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, attempts: a}), true
-	}
 	verdict := Classify(callRead, err)
 	a.asked(verdict, l.clock.moment())
 	if verdict == Hold {
 		return l.holdNow(verdict, err), true
 	}
-	return l.waitOrHold(cmd.Key(), verdict, again("unasked: "+verdict.String(), l.retry.Delay(a.tries()), err)), true
+	later := again("unasked: "+verdict.String(), l.retry.Delay(a.tries()), err)
+	if held := l.heldOver(cmd.Key(), verdict, later); held != nil {
+		return *held, true
+	}
+	if l.ranOut(a, cmd.SubMchID) {
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, attempts: a}), true
+	}
+	return later, true
 }
 
 // createRefund makes the one call that moves money.
@@ -132,7 +136,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	}
 	switch verdict {
 	case Done:
-		return l.record(ctx, o, e, refundOutcome(cmd, created, int(a.writes)))
+		return l.record(ctx, o, e, a, refundOutcome(cmd, created, int(a.writes)))
 	case Unreached:
 		*a = before
 		if errors.Is(err, errNoTurn) {
@@ -150,7 +154,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		return l.holdNow(verdict, err)
 	case Transient:
 		a.open = before.open
-		return l.laterOrExhausted(ctx, o, a, err)
+		return l.laterOrExhausted(ctx, o, cmd.Key(), "", cmd.SubMchID, a, err)
 	case Doubtful:
 		l.troubled(cmd.Key(), verdict, err)
 		if !l.wary() {
@@ -164,7 +168,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		l.troubled(cmd.Key(), verdict, err)
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, attempts: a})
 	default:
-		return l.waitOrHold(cmd.Key(), verdict, again(verdict.String(), max(absenceDelay, l.retry.Delay(int(a.writes))), err))
+		return l.triedInVain(cmd.Key(), verdict, a, again(verdict.String(), max(absenceDelay, l.retry.Delay(int(a.writes))), err))
 	}
 }
 
@@ -181,12 +185,26 @@ func paced(t *turn, v Verdict, err error) {
 	}
 }
 
-// laterOrExhausted ends a delivery whose attempt did nothing for sure.
-func (l *lane) laterOrExhausted(ctx context.Context, o *order, a *attempts, err error) end {
-	if a.ranOut(l.retry, l.clock.moment()) {
-		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, attempts: a})
+// laterOrExhausted ends a delivery whose attempt at a command, or at a step of it, did nothing for sure.
+func (l *lane) laterOrExhausted(ctx context.Context, o *order, key, step, subMchID string, a *attempts, err error) end {
+	later := again(Transient.String(), l.retry.Delay(int(a.writes)), err)
+	if held := l.heldOver(key, Transient, later); held != nil {
+		a.spare()
+		return *held
 	}
-	return l.waitOrHold(o.cmd.Key(), Transient, again(Transient.String(), l.retry.Delay(int(a.writes)), err))
+	if l.ranOut(a, subMchID) {
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, step: step, attempts: a})
+	}
+	return later
+}
+
+// triedInVain ends a delivery of which the attempt may have done something.
+func (l *lane) triedInVain(key string, verdict Verdict, a *attempts, later end) end {
+	if held := l.heldOver(key, verdict, later); held != nil {
+		a.spare()
+		return *held
+	}
+	return later
 }
 
 func refundRequest(c *messages.RefundCommand) *wxpay.RefundRequest {

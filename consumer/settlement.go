@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // settler takes what is due, for all merchants.
@@ -13,6 +15,8 @@ type settler struct {
 	mu    sync.Mutex
 	lanes map[string]*lane // the refund lanes, by merchant; guarded by mu
 	busy  map[string]int   // looks in flight by merchant; guarded by mu
+	// queued is when the last of a merchant's looks that found no room comes again; guarded by mu.
+	queued map[string]time.Time
 }
 
 // How much of the looks in flight one merchant may have: its hanging queries must not stop the others'. As long as nobody else has
@@ -23,7 +27,7 @@ const (
 )
 
 func newSettler(s *shared) *settler {
-	w := &settler{lanes: map[string]*lane{}, busy: map[string]int{}, queue: queue{
+	w := &settler{lanes: map[string]*lane{}, busy: map[string]int{}, queued: map[string]time.Time{}, queue: queue{
 		shared: s, stream: s.subjects.SettlementsStream(), name: "settlement", filter: s.subjects.SettlementDue("*"),
 		log: s.log.WithField(fieldLane, "settlement"), limit: func() int { return s.concurrency },
 	}}
@@ -57,6 +61,7 @@ func (w *settler) drop(l *lane) {
 	defer w.mu.Unlock()
 	if w.lanes[l.mchid] == l {
 		delete(w.lanes, l.mchid)
+		delete(w.queued, l.mchid)
 	}
 }
 
@@ -82,7 +87,7 @@ func (w *settler) due(d *delivery) func(context.Context) {
 	}
 	if !w.enter(mchid) {
 		w.log.WithField(fieldMchID, mchid).Debug("looks put off: the merchant has as many in flight as it may")
-		return func(context.Context) { w.putOff(d, w.settlement.First) }
+		return func(context.Context) { w.putOff(d, w.settlement.First+w.inLine(l)) }
 	}
 	return func(work context.Context) {
 		defer w.leave(mchid)
@@ -90,11 +95,42 @@ func (w *settler) due(d *delivery) func(context.Context) {
 	}
 }
 
-// putOff hands back what is due, to come again later.
+// putOff has what is due come again after a while. It is scheduled anew: what is handed back stays in the consumer's back-off, and when that
+// is full, which one merchant's refunds might bring about, nobody's are looked at any more.
 func (w *settler) putOff(d *delivery, delay time.Duration) {
-	if err := d.later(delay); err != nil {
-		w.log.WithError(err).Warn("settlements not put off; they come again after ack_wait")
+	schedule := &nats.Msg{Subject: d.msg.Header.Get(headerScheduler), Header: ownHeaders(d.msg), Data: d.msg.Data}
+	if schedule.Subject == "" { // nothing that a schedule has brought: not ours
+		if err := d.later(delay); err != nil {
+			w.log.WithError(err).Warn("settlements not put off; they come again after ack_wait")
+		}
+		return
 	}
+	if err := w.dueAfter(schedule, d.msg.Subject, delay); err != nil {
+		w.log.WithError(err).Warn("settlements not put off; they come again after ack_wait")
+		return
+	}
+	// Crash here: scheduled, and this comes again. It replaces the schedule.
+	if err := d.ack(); err != nil {
+		w.log.WithError(err).Warn("settlements put off but not acknowledged: they come again, and change nothing")
+	}
+}
+
+// atOnce is how many looks a second are put off to come again if the merchant has no quota.
+const atOnce = 1000
+
+// inLine is how long a merchant's look that found no room waits behind those before it: they come no faster than the merchant may look.
+// Otherwise each of them would be put off once a minute, however many there are, and the store would do nothing else.
+func (w *settler) inLine(l *lane) time.Duration {
+	each := time.Second / atOnce
+	if r := l.looks.rate(); r.N > 0 {
+		each = r.Per / time.Duration(r.N)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.clock.Now()
+	at := later(w.queued[l.mchid], now).Add(each)
+	w.queued[l.mchid] = at
+	return at.Sub(now)
 }
 
 func (w *settler) enter(mchid string) bool {

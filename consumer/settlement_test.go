@@ -71,15 +71,21 @@ func TestAcceptedRefundIsFollowedToItsEnd(t *testing.T) {
 // nothingFollowed waits until no schedule and nothing due is left.
 func (b *bench) nothingFollowed() {
 	b.T.Helper()
+	b.followed(0)
+}
+
+// followed waits until there are so many schedules, and what is due.
+func (b *bench) followed(n uint64) {
+	b.T.Helper()
 	acks := must(b.NC.SubscribeSync("$JS.ACK." + b.Subjects.SettlementsStream() + ".>"))
 	for limit := time.Now().Add(consumertest.Patience); ; {
 		stream := must(b.JS.Stream(b.T.Context(), b.Subjects.SettlementsStream()))
-		if stream.CachedInfo().State.Msgs == 0 {
+		if stream.CachedInfo().State.Msgs == n {
 			return
 		}
 		if time.Now().After(limit) {
 			info := must(stream.Info(b.T.Context(), jetstream.WithSubjectFilter(">")))
-			b.T.Fatalf("still followed: %v", info.State.Subjects)
+			b.T.Fatalf("%d followed, not %d: %.1000v", info.State.Msgs, n, info.State.Subjects)
 		}
 		_, _ = acks.NextMsg(50 * time.Millisecond)
 	}
@@ -108,6 +114,62 @@ func TestARefundWithoutAnEndIsUnresolved(t *testing.T) {
 	if n := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)); n != 1 {
 		t.Errorf("%d create calls", n)
 	}
+}
+
+// However many looks of a merchant have no place, or no configuration, the others' refunds are looked at.
+func TestLooksThatArePutOffAreInNobodysWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const gone, looks = "1900000099", 10_100 // of a merchant that is not configured any more, and more than may be in back-off
+	at := "@at " + time.Now().UTC().Format(time.RFC3339Nano)
+	for i := range looks {
+		schedule := nats.NewMsg(b.Subjects.SettlementAt(gone, fmt.Sprintf("G%d", i)))
+		schedule.Header.Set("Nats-Schedule", at)
+		schedule.Header.Set("Nats-Schedule-Target", b.Subjects.SettlementDue(gone))
+		schedule.Header.Set("X-Own", "kept")
+		schedule.Data = []byte(consumertest.RefundBody(fmt.Sprintf("G%d", i)))
+		must(b.JS.PublishMsgAsync(schedule, jetstream.WithStallWait(consumertest.Patience)))
+	}
+	<-b.JS.PublishAsyncComplete()
+	b.Start(func(o *consumer.Options) { o.Settlement.Max = 1000 * time.Hour })
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.becomes("R1", messages.StatusAccepted)
+	check(t, b.Sim.Settle(mchid, "R1", "SUCCESS"))
+	b.becomes("R1", messages.StatusSucceeded)
+	b.Settled()
+	b.followed(looks) // nothing of the other is lost
+	stream := must(b.JS.Stream(t.Context(), b.Subjects.SettlementsStream()))
+	kept := must(stream.GetLastMsgForSubject(t.Context(), b.Subjects.SettlementAt(gone, "G0")))
+	if string(kept.Data) != consumertest.RefundBody("G0") || kept.Header.Get("X-Own") != "kept" {
+		t.Errorf("kept: %v %s", kept.Header, kept.Data)
+	}
+}
+
+// However often the record of an accepted refund is not taken, it is followed once: each schedule would have looks of its own.
+func TestARefundIsFollowedOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R0"))
+	b.becomes("R0", messages.StatusAccepted)
+	outcomes := must(b.JS.Stream(t.Context(), b.Subjects.OutcomesStream())).CachedInfo().Config
+	full := outcomes
+	full.MaxMsgs, full.Discard = 1, jetstream.DiscardNew
+	must(b.JS.UpdateStream(t.Context(), full))
+	const refunds = 12
+	for i := range refunds {
+		b.Publish(messages.KindRefund, consumertest.RefundBody(fmt.Sprintf("R%d", i+1)))
+	}
+	b.looked(20 * refunds)
+	info := must(must(b.JS.Stream(t.Context(), b.Subjects.SettlementsStream())).Info(t.Context(), jetstream.WithSubjectFilter(b.Subjects.AllSchedules())))
+	if n := len(info.State.Subjects); n > refunds+1 {
+		t.Errorf("%d schedules follow %d refunds", n, refunds+1)
+	}
+	must(b.JS.UpdateStream(t.Context(), outcomes))
+	for i := range refunds {
+		b.becomes(fmt.Sprintf("R%d", i+1), messages.StatusAccepted)
+	}
+	b.Settled()
 }
 
 // Wherever the wire breaks between acceptance and the end, no refund is forgotten.

@@ -47,16 +47,34 @@ func (w *settler) sweep(ctx context.Context) {
 }
 
 func (w *settler) renewOverdue(ctx context.Context) (n int, err error) {
+	now, err := w.serverTime(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return w.renewDue(ctx, now)
+}
+
+// serverTime is what the time is for the server that has the schedules. By ours, what is not due yet might be put off again and again.
+func (w *settler) serverTime(ctx context.Context) (time.Time, error) {
+	stream, err := w.js.Stream(ctx, w.stream)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask for the server's time: %w", err)
+	}
+	return stream.CachedInfo().TimeStamp, nil
+}
+
+// renewDue writes anew what is overdue at that time of the server's.
+func (w *settler) renewDue(ctx context.Context, now time.Time) (n int, err error) {
 	for m, err := range stored.From(ctx, w.nc, w.stream, w.subjects.AllSchedules(), 1) {
 		if err != nil {
 			return n, fmt.Errorf("read schedules: %w", err)
 		}
 		due, err := time.Parse(time.RFC3339Nano, strings.TrimPrefix(m.Header.Get(headerSchedule), "@at "))
-		if err != nil || time.Since(due) < w.clock.Wall(sweepOverdue) {
+		if err != nil || now.Sub(due) < w.clock.Wall(sweepOverdue) {
 			continue
 		}
 		msg := &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data}
-		msg.Header.Set(headerSchedule, "@at "+time.Now().Add(w.clock.Wall(rand.N(time.Minute))).UTC().Format(time.RFC3339Nano))
+		msg.Header.Set(headerSchedule, "@at "+now.Add(w.clock.Wall(rand.N(time.Minute))).UTC().Format(time.RFC3339Nano))
 		_, err = w.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(m.Sequence))
 		switch {
 		case stored.IsStale(err): // it has fired meanwhile, or another worker was first

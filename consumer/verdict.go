@@ -151,6 +151,9 @@ func ours(err error) bool {
 	return errors.As(err, &e) && judgements[e.Code].ours
 }
 
+// ourFault reports whether what went wrong with a read is the merchant's setup, or may be: nothing is given up over it.
+func ourFault(err error) bool { return err != nil && (Classify(callRead, err) == Hold || ours(err)) }
+
 // absent reports whether a query has provably found no such refund.
 func absent(err error) bool {
 	var e *wxpay.Error

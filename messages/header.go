@@ -81,6 +81,19 @@ func Get(h Header, name string) string {
 	return ""
 }
 
+// maxTraceparent bounds a traceparent: what is longer is no trace context of this version, nor of one that could be read as this.
+// Source: W3C Trace Context, section 3.2.2, https://www.w3.org/TR/trace-context/#traceparent-header-field-values, 2021-11: 55 bytes.
+const maxTraceparent = 512
+
+// Traceparent returns the trace context that the headers carry, "" if there is none, or one that no outcome could carry on.
+func Traceparent(h Header) string {
+	trace := Get(h, HeaderTraceparent)
+	if len(trace) > maxTraceparent {
+		return ""
+	}
+	return oneLine(trace)
+}
+
 // CommandID returns the identity that the headers carry: Wxpay-Command-Id, else Nats-Msg-Id, or "" if there is none that can be
 // used. A Wxpay-Command-Id that is not 1–64 printable ASCII characters is not replaced by another identity.
 func CommandID(h Header) string {
