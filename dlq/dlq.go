@@ -23,6 +23,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -54,7 +57,8 @@ func New(nc *nats.Conn, subjects messages.Subjects) (*Queue, error) {
 	return &Queue{nc: nc, js: js, subjects: subjects}, nil
 }
 
-// Letter is a dead letter where it lies.
+// Letter is a dead letter where it lies. A CommandID that begins or ends with spaces is exact if it is the Key, too, or if the Command is
+// there: Select, which does without commands, has it without the spaces otherwise.
 type Letter struct {
 	Sequence uint64    // in the dead letter stream: what the tool and outcome events call it by
 	Time     time.Time // when the stream stored it
@@ -99,7 +103,8 @@ func (q *Queue) Find(ctx context.Context, mchid string, kind messages.Kind, key 
 	return found, err
 }
 
-// search walks the letters of one key (seldom more than one) for the command's, and returns the last sequence it saw there.
+// search walks the letters of one key (seldom more than one) for the command's, and returns the last sequence it saw there. A letter of
+// another command that cannot be read is in nobody's way.
 func (q *Queue) search(ctx context.Context, filter string, streamSeq uint64) (found *Letter, last uint64, err error) {
 	for {
 		m, err := stored.Next(ctx, q.nc, q.subjects.DeadLettersStream(), filter, last+1)
@@ -110,12 +115,9 @@ func (q *Queue) search(ctx context.Context, filter string, streamSeq uint64) (fo
 			return nil, 0, err
 		}
 		last = m.Sequence
-		letter, err := parse(m)
-		if err != nil {
-			return nil, 0, err
-		}
-		if letter.StreamSeq == streamSeq {
-			return letter, last, nil
+		if seq, _ := strconv.ParseUint(m.Header.Get(messages.HeaderStreamSeq), 10, 64); seq == streamSeq { // absent is 0
+			letter, err := q.parse(m)
+			return letter, last, err
 		}
 	}
 }
@@ -129,7 +131,7 @@ func (q *Queue) Get(ctx context.Context, seq uint64) (*Letter, error) {
 	if err != nil {
 		return nil, named(err)
 	}
-	return parse(m)
+	return q.parse(m)
 }
 
 // named gives the errors that callers may want to tell apart their names.
@@ -201,10 +203,39 @@ func (e *UnreadableError) Error() string {
 }
 func (e *UnreadableError) Unwrap() error { return e.Err }
 
-func parse(m *stored.Msg) (*Letter, error) {
-	d, err := messages.ParseDeadLetter(m.Header, m.Data)
+// parse reads a letter. Its key is that of its subject: NATS trims what the headers say of it.
+func (q *Queue) parse(m *stored.Msg) (*Letter, error) {
+	_, _, _, key, ok := q.subjects.ParseDeadLetter(m.Subject)
+	h := messages.Header(m.Header)
+	if ok && messages.Get(h, messages.HeaderKey) != key {
+		h = messages.Header{}
+		maps.Copy(h, m.Header)
+		h[messages.HeaderKey] = []string{key}
+	}
+	d, err := messages.ParseDeadLetter(h, m.Data)
 	if err != nil {
 		return nil, &UnreadableError{m.Sequence, m.Subject, err}
 	}
-	return &Letter{Sequence: m.Sequence, Time: m.Time, DeadLetter: *d}, nil
+	l := &Letter{Sequence: m.Sequence, Time: m.Time, DeadLetter: *d}
+	l.untrim()
+	return l, nil
+}
+
+// untrim gives ids the spaces back at which they begin or end. They stand in the command, and where an id is the key, in the subject.
+func (l *Letter) untrim() {
+	whole := func(trimmed *string, candidate string) {
+		if strings.Trim(candidate, " ") == *trimmed {
+			*trimmed = candidate
+		}
+	}
+	if l.Kind != messages.KindRefund {
+		whole(&l.CommandID, l.Key)
+	}
+	if c, _ := messages.DecodeCommand(l.Kind, l.MchID, nil, l.Command); c != nil {
+		whole(&l.CommandID, c.Base().ID)
+	}
+	if l.Reason == messages.ReasonConflict {
+		whole(&l.ConflictsWith, l.CommandID)
+		whole(&l.ConflictsWith, l.CommandID+":reply") // of a decision, whose reply is a step with a key of its own
+	}
 }

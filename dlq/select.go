@@ -53,7 +53,7 @@ func (q *Queue) All(ctx context.Context, mchid string, kind messages.Kind) iter.
 		for m, err := range q.scan(ctx, []string{q.subjects.DeadLettersOf(mchid, kind, "", "")}, 1, last, true) {
 			var l *Letter
 			if err == nil {
-				l, err = parse(m)
+				l, err = q.parse(m)
 			}
 			if !yield(l, err) {
 				return
@@ -80,7 +80,7 @@ func (q *Queue) fitting(ctx context.Context, f *Filter, from, to uint64) iter.Se
 		for m, err := range q.scan(ctx, f.under(q.subjects), from, to, false) {
 			var l *Letter
 			if err == nil {
-				l, err = parse(m)
+				l, err = q.parse(m)
 			}
 			switch {
 			case err == nil && !f.Match(l):

@@ -261,6 +261,8 @@ func TestDecodeIdentity(t *testing.T) {
 		{"header second", KindComplete, complete, Header{HeaderCommandID: {"header"}, HeaderMsgID: {"msg"}}, "header", "", ""},
 		{"message id third", KindComplete, complete, Header{HeaderMsgID: {"msg"}}, "msg", "", ""},
 		{"empty header is absent", KindComplete, complete, Header{HeaderCommandID: {""}, HeaderMsgID: {"msg"}}, "msg", "", ""},
+		{"spaces in the body belong to it", KindComplete, strings.Replace(complete, "{", `{"id":" body ",`, 1), Header{HeaderCommandID: {"header"}}, " body ", "", ""},
+		{"spaces in a header do not", KindComplete, complete, Header{HeaderCommandID: {"header "}}, "header", "", ""},
 		{"header names are case-sensitive", KindComplete, complete, Header{"wxpay-command-id": {"header"}}, "", "id", idRule},
 		{"bad header is malformed", KindComplete, complete, Header{HeaderCommandID: {long}, HeaderMsgID: {"msg"}}, "", HeaderCommandID, "1 to 64 printable ASCII characters"},
 		{"bad header is malformed for a refund too", KindRefund, refund, Header{HeaderCommandID: {"é"}}, "", HeaderCommandID, "1 to 64 printable ASCII characters"},
@@ -285,7 +287,7 @@ func TestDecodeIdentity(t *testing.T) {
 			if tt.field == "" && tt.kind != KindRefund && c.Key() != tt.id {
 				t.Errorf("Key() = %q, want the id", c.Key())
 			}
-			if tt.field != HeaderCommandID && tt.id != "body" && CommandID(tt.header) != tt.id {
+			if tt.field != HeaderCommandID && strings.TrimSpace(tt.id) != "body" && CommandID(tt.header) != tt.id {
 				t.Errorf("CommandID = %q, want %q", CommandID(tt.header), tt.id)
 			}
 		})

@@ -1,7 +1,9 @@
 package messages
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -40,7 +42,7 @@ type DeadLetter struct {
 	CommandID string
 	// ConflictsWith is, with ReasonConflict, the key that another command holds.
 	ConflictsWith string
-	// Replays counts how often the command has been put back before this end.
+	// Replays counts how often the command has been put back before this end. A publisher may claim any number.
 	Replays int
 	// Original holds the command's own headers as KeepHeaders keeps them.
 	Original Header
@@ -49,7 +51,8 @@ type DeadLetter struct {
 }
 
 // Headers returns the dead letter's headers in a fresh map: the kept originals and ours. Whatever the fields hold, the result can
-// be published: values are one line each and bounded. Fields that are empty or zero are left out, except for the two counts.
+// be published: values are one line each and bounded, numbers within what ParseDeadLetter takes. Fields that are empty or zero are left
+// out, except for the two counts.
 func (d *DeadLetter) Headers() Header {
 	h, _ := KeepHeaders(d.Original)
 	if h == nil {
@@ -64,10 +67,10 @@ func (d *DeadLetter) Headers() Header {
 	set(HeaderCode, headerValue(d.Code))
 	set(HeaderMessage, BoundMessage(d.Message))
 	if d.HTTPStatus != 0 {
-		set(HeaderHTTPStatus, strconv.Itoa(d.HTTPStatus))
+		set(HeaderHTTPStatus, formatCount(d.HTTPStatus))
 	}
 	set(HeaderRequestID, headerValue(d.RequestID))
-	set(HeaderAttempts, strconv.Itoa(d.Attempts))
+	set(HeaderAttempts, formatCount(d.Attempts))
 	if !d.FirstAt.IsZero() {
 		set(HeaderFirstAt, formatTime(d.FirstAt))
 	}
@@ -86,13 +89,14 @@ func (d *DeadLetter) Headers() Header {
 	set(HeaderKind, headerValue(string(d.Kind)))
 	set(HeaderKey, headerValue(d.Key))
 	set(HeaderMchID, headerValue(d.MchID))
-	set(HeaderReplays, strconv.Itoa(d.Replays))
+	set(HeaderReplays, formatCount(d.Replays))
 	set(HeaderConflictsWith, headerValue(d.ConflictsWith))
 	return h
 }
 
 // ParseDeadLetter is the inverse of Headers. data is kept, not copied. The error wraps a *MalformedError that names the header: a
-// merchant, kind, reason or key that is missing or unknown, or a number or time that is none.
+// merchant, kind, reason or key that is missing or unknown, or a number or time that is none. NATS trims the values of headers: of a key,
+// an id and a ConflictsWith that begin or end with spaces, only what the letter's subject and its command say is exact.
 func ParseDeadLetter(h Header, data []byte) (*DeadLetter, error) {
 	p := headerParser{h: h}
 	d := &DeadLetter{
@@ -151,10 +155,19 @@ func (p *headerParser) sequence(name string) uint64 {
 	return n
 }
 
+// maxCount is where counts end. None comes near it, but for what a publisher claims.
+const maxCount = math.MaxInt32
+
+func formatCount(n int) string { return strconv.Itoa(min(max(n, 0), maxCount)) }
+
 func (p *headerParser) count(name string) int {
-	n := p.sequence(name)
-	p.must(n <= 1<<31-1, name, "an integer below 2147483648")
-	return int(n)
+	s := Get(p.h, name)
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(s, 10, 64) // the largest there is, if it is larger
+	p.must(err == nil || errors.Is(err, strconv.ErrRange), name, "an integer that is not negative")
+	return int(min(n, maxCount))
 }
 
 func (p *headerParser) time(name string) time.Time {

@@ -3,6 +3,7 @@ package messages
 import (
 	"bytes"
 	"maps"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -92,7 +93,6 @@ func TestParseDeadLetterRefuses(t *testing.T) {
 		{HeaderKey, "", "a key"},
 		{HeaderHTTPStatus, "secret", "an integer that is not negative"},
 		{HeaderAttempts, "-1", "an integer that is not negative"},
-		{HeaderAttempts, "2147483648", "an integer below 2147483648"},
 		{HeaderReplays, "1.5", "an integer that is not negative"},
 		{HeaderStreamSeq, "18446744073709551616", "an integer that is not negative"},
 		{HeaderFirstAt, "secret", "a time as in RFC 3339"},
@@ -120,6 +120,25 @@ func TestParseDeadLetterLimits(t *testing.T) {
 	d, err := ParseDeadLetter(h, nil)
 	if err != nil || d.Attempts != 2147483647 || d.FirstAt.Year() != 0 || d.FailedAt.Year() != 9999 {
 		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// What a publisher claims to have put back a command makes no letter that nobody can read.
+func TestDeadLetterCountsHaveAnEnd(t *testing.T) {
+	for claimed, want := range map[string]int{"2147483647": 2147483647, "2147483648": 2147483647, "99999999999999999999": 2147483647} {
+		h := letter().Headers()
+		h[HeaderReplays] = []string{claimed}
+		d, err := ParseDeadLetter(h, nil)
+		if err != nil || d.Replays != want {
+			t.Errorf("%s: %+v, %v", claimed, d, err)
+		}
+	}
+	for n, want := range map[int]int{-1: 0, math.MaxInt32 + 1: 2147483647} {
+		d := letter()
+		d.Replays, d.Attempts, d.HTTPStatus = n, n, n
+		if again, err := ParseDeadLetter(d.Headers(), nil); err != nil || again.Replays != want || again.Attempts != want || again.HTTPStatus != want {
+			t.Errorf("%d: %+v, %v", n, again, err)
+		}
 	}
 }
 

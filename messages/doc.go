@@ -23,7 +23,8 @@
 //   - A dead letter keeps at most 32 KiB of the command's own headers, and of a message 512 bytes.
 //   - Times are written in UTC with milliseconds.
 //   - Outcomes and dead letters are trusted: only the worker may publish on their subjects.
-//   - A command's id may begin or end with spaces, but NATS trims header values: such an id is exact in bodies and subjects only.
+//   - A command's id may begin or end with spaces if it stands in the body. NATS trims header values: such an id is exact in bodies and
+//     subjects only, and one that comes in a header has no spaces around it. Package dlq reads a letter's key from its subject.
 //
 // # Use
 //

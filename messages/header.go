@@ -95,7 +95,8 @@ func Traceparent(h Header) string {
 }
 
 // CommandID returns the identity that the headers carry: Wxpay-Command-Id, else Nats-Msg-Id, or "" if there is none that can be
-// used. A Wxpay-Command-Id that is not 1–64 printable ASCII characters is not replaced by another identity.
+// used. Spaces around it are not part of it: some NATS clients trim them and some do not, so they would not outlast being put back. A
+// Wxpay-Command-Id that is not 1–64 printable ASCII characters is not replaced by another identity.
 func CommandID(h Header) string {
 	id, _ := commandID(h)
 	return id
@@ -104,17 +105,19 @@ func CommandID(h Header) string {
 // commandID is CommandID, and tells a bad Wxpay-Command-Id (not ok) from an absent one. A bad Nats-Msg-Id is as if absent: its
 // publisher chose it for the duplicate window, not for us.
 func commandID(h Header) (id string, ok bool) {
-	if id := Get(h, HeaderCommandID); id != "" {
+	if id := trimmed(h, HeaderCommandID); id != "" {
 		if !validID(id) {
 			return "", false
 		}
 		return id, true
 	}
-	if id := Get(h, HeaderMsgID); validID(id) {
+	if id := trimmed(h, HeaderMsgID); validID(id) {
 		return id, true
 	}
 	return "", true
 }
+
+func trimmed(h Header, name string) string { return strings.Trim(Get(h, name), " ") }
 
 // KeepHeaders returns the headers of a command that its dead letter keeps, and how many others were lost. Not kept, and not
 // counted, are those that begin with Nats- or Wxpay- in any case: the first would command the server, the second are ours to

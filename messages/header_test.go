@@ -33,6 +33,8 @@ func TestCommandID(t *testing.T) {
 		{"message id second", Header{HeaderMsgID: {"b"}}, "b"},
 		{"bad ours is not replaced", Header{HeaderCommandID: {"é"}, HeaderMsgID: {"b"}}, ""},
 		{"bad message id", Header{HeaderMsgID: {"\t"}}, ""},
+		{"spaces around ours", Header{HeaderCommandID: {" a b "}}, "a b"}, // as a client that does not trim sends them
+		{"nothing but spaces in ours", Header{HeaderCommandID: {" "}, HeaderMsgID: {"b "}}, "b"},
 	} {
 		if got := CommandID(tt.h); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
