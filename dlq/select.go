@@ -152,6 +152,9 @@ func (q *Queue) scan(ctx context.Context, subjects []string, from, to uint64, wh
 		for vain := 0; r.next <= to; vain++ {
 			before := r.next
 			more, err := r.once(ctx)
+			if err == nil && more && r.next == before {
+				more, err = r.singly(ctx)
+			}
 			switch {
 			case r.next > before:
 				vain = -1
@@ -215,6 +218,64 @@ func (r *reading) once(ctx context.Context) (more bool, err error) {
 		}
 	}
 	return true, nil
+}
+
+// singlyOn is how many messages are read singly after one with a header Status: the next one may not be far, and would cost the server
+// another two consumers.
+const singlyOn = 64
+
+// singly reads without a consumer, if the next message has a header Status, which its command's publisher may have set: where such a
+// message comes without its body, the client library takes it for the server's own word, and it never arrives in once.
+func (r *reading) singly(ctx context.Context) (more bool, err error) {
+	heads := make([]*stored.Msg, len(r.subjects)) // the next message under each subject, nil if there is none
+	for i := range heads {
+		if heads[i], err = r.head(ctx, i); err != nil {
+			return false, err
+		}
+	}
+	for left := 0; ; left-- {
+		i := earliest(heads)
+		if i < 0 {
+			return true, nil // removed meanwhile: that nothing is left is for once to say
+		}
+		m := heads[i]
+		if m.Header.Get("Status") != "" {
+			left = singlyOn
+		}
+		switch {
+		case m.Sequence > r.to:
+			return false, nil
+		case left == 0: // nothing is strange about it; at first that means that it was lost on its way
+			return true, nil
+		}
+		r.next = m.Sequence + 1
+		if !r.yield(m, nil) {
+			return false, nil
+		}
+		if heads[i], err = r.head(ctx, i); err != nil {
+			return false, err
+		}
+	}
+}
+
+// head is the next message under one of the subjects, nil if there is none.
+func (r *reading) head(ctx context.Context, i int) (*stored.Msg, error) {
+	m, err := stored.Next(ctx, r.nc, r.Queue.subjects.DeadLettersStream(), r.subjects[i], r.next)
+	if errors.Is(err, stored.ErrNotFound) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// earliest is where the first message in the order of the stream is, -1 if there is none.
+func earliest(heads []*stored.Msg) int {
+	first := -1
+	for i, m := range heads {
+		if m != nil && (first < 0 || m.Sequence < heads[first].Sequence) {
+			first = i
+		}
+	}
+	return first
 }
 
 func message(m jetstream.Msg, meta *jetstream.MsgMetadata) *stored.Msg {

@@ -20,9 +20,8 @@ import (
 	"wxpay-worker/messages"
 )
 
-// varied puts n letters of every sort and returns them by what the filter sees of them.
-func varied(t *testing.T, q *dlq.Queue, n int) (all []*messages.DeadLetter) {
-	t.Helper()
+// varied are n letters of every sort, as far as a filter tells them apart.
+func varied(n int) (all []*messages.DeadLetter) {
 	for i := range n {
 		d := letter(fmt.Sprintf("R*%d", i%11), uint64(i+1))
 		d.MchID = fmt.Sprint(1900000000 + i%3)
@@ -30,10 +29,19 @@ func varied(t *testing.T, q *dlq.Queue, n int) (all []*messages.DeadLetter) {
 		d.Reason = messages.Reasons[i%5] // none of the last
 		d.Code = []string{"PARAM_ERROR", "", "NO_AUTH"}[i%3]
 		d.FailedAt = d.FirstAt.Add(time.Duration(i) * time.Minute)
-		must(q.Put(t.Context(), d))
 		all = append(all, d)
 	}
 	return all
+}
+
+// putVaried puts n letters of every sort and returns them.
+func putVaried(t *testing.T, q *dlq.Queue, n int) []*messages.DeadLetter {
+	t.Helper()
+	letters := varied(n)
+	for _, d := range letters {
+		must(q.Put(t.Context(), d))
+	}
+	return letters
 }
 
 func selected(t *testing.T, q *dlq.Queue, f dlq.Filter) (got []*dlq.Letter) {
@@ -59,7 +67,7 @@ func TestSelect(t *testing.T) {
 	t.Parallel()
 	q, _ := setup(t)
 	const n = 120
-	varied(t, q, n)
+	putVaried(t, q, n)
 	at := func(minutes int) time.Time { return letter("", 1).FirstAt.Add(time.Duration(minutes) * time.Minute) }
 	var manyKeys []string
 	for i := range 200 {
@@ -224,7 +232,7 @@ func isUnreadable(err error) bool {
 func TestStats(t *testing.T) {
 	t.Parallel()
 	q, _ := setup(t)
-	all := varied(t, q, 60)
+	all := putVaried(t, q, 60)
 	stats := must(q.Stats(t.Context(), dlq.Filter{MchID: []string{"1900000000", "1900000001"}}))
 	sum := 0
 	for i, s := range stats {
