@@ -29,7 +29,7 @@ func (q *Queue) Select(ctx context.Context, f Filter) iter.Seq2[*Letter, error] 
 			yield(nil, err)
 			return
 		}
-		if f.Newest > 0 {
+		if f.Newest > 0 && uint64(f.Newest) < last { // of fewer letters, the newest so many are all
 			q.newest(ctx, &f, last, yield)
 			return
 		}
@@ -95,7 +95,7 @@ func (q *Queue) fitting(ctx context.Context, f *Filter, from, to uint64) iter.Se
 	}
 }
 
-// newest yields the newest that fit. A reader only goes forward: it begins not far from the end, and further away if that was
+// newest yields the newest that fit, fewer than last. A reader only goes forward: it begins not far from the end, and further away if that was
 // not far enough.
 func (q *Queue) newest(ctx context.Context, f *Filter, last uint64, yield func(*Letter, error) bool) {
 	type row struct {

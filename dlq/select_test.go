@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -94,7 +95,7 @@ func TestSelect(t *testing.T) {
 		t.Fatalf("%d letters", len(all))
 	}
 	for i, f := range filters {
-		for _, newest := range []int{0, 1, 7, n, 2 * n} {
+		for _, newest := range []int{0, 1, 7, n - 1, n, 2 * n, math.MaxInt/2 + 1, math.MaxInt} {
 			var want []uint64
 			for _, l := range all {
 				if f.Match(l) {

@@ -165,6 +165,7 @@ func TestDLQList(t *testing.T) {
 		{"--until 2h", "R*1"},
 		{"--since 4h --until " + time.Now().Add(-time.Hour).Format(time.RFC3339), "R*1"},
 		{"--limit 2", "P1 R2"},
+		{"--limit 5000000000000000000", "R*1 P1 R2"},
 		{"--limit 1 --reason unresolved", "P1"},
 		{"--reason poison", ""},
 	} {
