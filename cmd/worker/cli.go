@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
@@ -79,8 +80,43 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		fmt.Fprintf(stderr, "worker: %v (worker --help shows the usage)\n", err)
 		return exitUsage
 	}
+	if name := emptied(command); name != "" {
+		fmt.Fprintf(stderr, "worker: --%s: expected a value, not an empty one; without it, leave the flag out\n", name)
+		return exitUsage
+	}
 	a := &app{ctx: ctx, in: stdin, out: stdout, err: stderr, config: c.Config, nats: c.NATS}
 	return a.finish(command.Run(a))
+}
+
+// emptied names a flag with the tag nonempty that was given without a value, as in --mchid "$MCHID" where nobody has set MCHID, "" if
+// there is none. As if it had not been given, it would mean everything: to watch, to put back, or to drop.
+func emptied(command *kong.Context) string {
+	for _, p := range command.Path {
+		if p.Flag == nil || !p.Flag.Tag.Has("nonempty") {
+			continue
+		}
+		switch value := p.Flag.Target.Interface().(type) {
+		case string:
+			if value == "" {
+				return p.Flag.Name
+			}
+		case []string: // kong makes an empty list of no text, and no text of what is before a comma
+			if len(value) == 0 || slices.Contains(value, "") {
+				return p.Flag.Name
+			}
+		}
+	}
+	return ""
+}
+
+// distinct leaves out what has been there before. (The server refuses filters that overlap.)
+func distinct(values []string) (out []string) {
+	for _, v := range values {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // finish prints why a command failed and returns the exit code.

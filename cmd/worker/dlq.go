@@ -25,13 +25,13 @@ type dlqCmd struct {
 
 // letterFilter chooses dead letters.
 type letterFilter struct {
-	MchID  []string `name:"mchid" sep:"," placeholder:"MCHID" help:"Only these merchants."`
-	Kind   []string `sep:"," enum:"refund,decision,reply,complete" placeholder:"KIND" help:"Only these kinds: refund, decision, reply, complete."`
-	Reason []string `sep:"," enum:"malformed,conflict,rejected,exhausted,unresolved,poison" placeholder:"REASON" help:"Only these reasons: malformed, conflict, rejected, exhausted, unresolved, poison."`
-	Code   []string `sep:"," placeholder:"CODE" help:"Only these codes of WeChat Pay, such as PARAM_ERROR."`
-	Key    []string `sep:"none" placeholder:"KEY" help:"Only these keys: refund numbers, or command ids."`
-	Since  string   `placeholder:"TIME" help:"Only since then: RFC 3339, or an age such as 2h."`
-	Until  string   `placeholder:"TIME" help:"Only before then."`
+	MchID  []string `nonempty:"" name:"mchid" sep:"," placeholder:"MCHID" help:"Only these merchants."`
+	Kind   []string `nonempty:"" sep:"," enum:"refund,decision,reply,complete" placeholder:"KIND" help:"Only these kinds: refund, decision, reply, complete."`
+	Reason []string `nonempty:"" sep:"," enum:"malformed,conflict,rejected,exhausted,unresolved,poison" placeholder:"REASON" help:"Only these reasons: malformed, conflict, rejected, exhausted, unresolved, poison."`
+	Code   []string `nonempty:"" sep:"," placeholder:"CODE" help:"Only these codes of WeChat Pay, such as PARAM_ERROR."`
+	Key    []string `nonempty:"" sep:"none" placeholder:"KEY" help:"Only these keys: refund numbers, or command ids."`
+	Since  string   `nonempty:"" placeholder:"TIME" help:"Only since then: RFC 3339, or an age such as 2h."`
+	Until  string   `nonempty:"" placeholder:"TIME" help:"Only before then."`
 	Limit  int      `placeholder:"N" help:"Only the newest so many."`
 }
 

@@ -18,9 +18,9 @@ import (
 type dlqReplayCmd struct {
 	picking
 	Unresolved bool          `help:"Also put back unresolved ones: somebody has looked whether they happened."`
-	Patch      string        `placeholder:"FILE" help:"Correct one command on its way: a JSON merge patch (RFC 7396). - is standard input."`
+	Patch      string        `nonempty:"" placeholder:"FILE" help:"Correct one command on its way: a JSON merge patch (RFC 7396). - is standard input."`
 	DryRun     bool          `help:"Only print what would be put back."`
-	Rate       string        `placeholder:"N/s" help:"Put back so many per second or minute (N/m) at most."`
+	Rate       string        `nonempty:"" placeholder:"N/s" help:"Put back so many per second or minute (N/m) at most."`
 	Follow     bool          `help:"Then print how they end; exit 1 or 3 if any is failed, closed or abnormal."`
 	Timeout    time.Duration `placeholder:"DURATION" help:"With --follow: how long at most."`
 	output

@@ -160,6 +160,7 @@ func TestDLQList(t *testing.T) {
 		{"--kind reply,refund --mchid 1900000002", "P1"},
 		{"--reason rejected --reason poison", "R*1 R2"},
 		{"--key R*1 --key P1", "R*1 P1"},
+		{"--key R*1 --key R*1 --kind refund,refund --mchid 1900000001,1900000001 --reason rejected,rejected", "R*1"},
 		{"--code PARAM_ERROR", "R*1 R2"},
 		{"--since 2h", "P1 R2"},
 		{"--until 2h", "R*1"},

@@ -218,6 +218,31 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// TestEmptyValues: what a script passes on although nobody has set it is not taken for all there is. There is no NATS server here.
+func TestEmptyValues(t *testing.T) {
+	for command, flags := range map[string]string{
+		"watch":        "--mchid --kind --status --key --since",
+		"dlq list":     "--mchid --kind --reason --code --key --since --until",
+		"dlq stats":    "--mchid --kind --reason --code --key --since --until",
+		"dlq drop -ay": "--mchid --kind --reason --code --key --since --until",
+		"dlq replay 1": "--mchid --kind --reason --code --key --since --until --patch --rate",
+		"simulate":     "--mchid",
+	} {
+		for flag := range strings.FieldsSeq(flags) {
+			args := append(strings.Fields(strings.Replace(command, "-ay", "--all --yes", 1)), flag, "")
+			r := run(t, exitUsage, "", args...)
+			if want := "worker: " + flag + ": expected a value, not an empty one; without it, leave the flag out\n"; r.err.String() != want || r.out.String() != "" {
+				t.Errorf("%q: got %q, %q", args, r.out, r.err)
+			}
+		}
+	}
+	for _, args := range [][]string{{"dlq", "list", "--code", ",NO_AUTH"}, {"dlq", "list", "--mchid", ",1900000001"}, {"watch", "--key", "R1", "--key="}} {
+		if r := run(t, exitUsage, "", args...); !strings.Contains(r.err.String(), ": expected a value, not an empty one") {
+			t.Errorf("%q: got %q", args, r.err)
+		}
+	}
+}
+
 func TestHelp(t *testing.T) {
 	if r := run(t, exitDone, "", "--help"); !strings.Contains(r.out.String(), "simulate") {
 		t.Errorf("got %q", r.out)

@@ -89,6 +89,24 @@ func TestWatchFollows(t *testing.T) {
 	watch.exits(exitDone)
 }
 
+// TestWatchTakesValuesTwice: the server refuses filters that overlap.
+func TestWatchTakesValuesTwice(t *testing.T) {
+	i := install(t, "")
+	i.work(t)
+	run(t, exitDone, aRefund("R*1"), "send", "refund", "-c", i.config, "--mchid", mchid, "--wait")
+	for _, args := range [][]string{
+		{"--status", "succeeded,succeeded"},
+		{"--mchid", mchid + "," + mchid, "--status", "succeeded"},
+		{"--kind", "refund", "--kind", "reply,refund", "--status", "succeeded"},
+		{"--key", "R*1", "--key", "R2", "--key", "R*1", "--status", "succeeded", "--status", "succeeded"},
+	} {
+		r := run(t, exitDone, "", append([]string{"watch", "-c", i.config, "--since", "1h", "--count", "1"}, args...)...)
+		if got := lines(r.out.String()); len(got) != 1 || !strings.Contains(got[0], "R*1  ") || !strings.Contains(got[0], "succeeded") {
+			t.Errorf("%q: got %q", args, got)
+		}
+	}
+}
+
 func TestRunRefuses(t *testing.T) {
 	t.Run("no configuration", func(t *testing.T) {
 		t.Chdir(t.TempDir())
@@ -143,7 +161,7 @@ func unreachable(t *testing.T) string {
 func TestSimulateRefuses(t *testing.T) {
 	dir := t.TempDir()
 	file := writeFile(t, filepath.Join(dir, "worker.yaml"), "mine\n")
-	args := []string{"simulate", "--listen", "127.0.0.1:0", "--mchid", "1", "--mchid", "2", "--hostname", "simulator", "--config-out", file}
+	args := []string{"simulate", "--listen", "127.0.0.1:0", "--mchid", "1", "--mchid", "2,1", "--hostname", "simulator", "--config-out", file}
 	if r := run(t, exitUsage, "", args...); !strings.Contains(r.err.String(), "--force overwrites it") {
 		t.Errorf("got %s", r.err)
 	}

@@ -15,7 +15,7 @@ import (
 
 type simulateCmd struct {
 	Listen    string   `default:"127.0.0.1:8443" placeholder:"HOST:PORT" help:"Where the primary host listens, the other one on the next free port; port 0 takes free ones (${default})."`
-	MchID     []string `name:"mchid" default:"1900000001" sep:"," placeholder:"MCHID" help:"Merchants that may call (${default})."`
+	MchID     []string `nonempty:"" name:"mchid" default:"1900000001" sep:"," placeholder:"MCHID" help:"Merchants that may call (${default})."`
 	Hostname  []string `sep:"," placeholder:"NAME" help:"Names under which clients reach it, such as a container's; the first one goes into --config-out."`
 	ConfigOut string   `placeholder:"FILE" help:"Write a worker configuration for it, with keys beside it."`
 	Force     bool     `help:"Let --config-out overwrite files."`
@@ -32,6 +32,7 @@ func (s *simulateCmd) Run(a *app) error {
 			return usageError("--mchid: expected 1 to 32 digits")
 		}
 	}
+	s.MchID = distinct(s.MchID)
 	backup, err := nextFree(s.Listen)
 	if err != nil {
 		return err

@@ -10,11 +10,11 @@ import (
 )
 
 type watchCmd struct {
-	MchID  []string `name:"mchid" sep:"," placeholder:"MCHID" help:"Only these merchants."`
-	Kind   []string `sep:"," enum:"refund,decision,reply,complete" placeholder:"KIND" help:"Only these kinds: refund, decision, reply, complete."`
-	Status []string `sep:"," enum:"started,accepted,succeeded,closed,abnormal,failed" placeholder:"STATUS" help:"Only these: started, accepted, succeeded, closed, abnormal, failed."`
-	Key    []string `sep:"none" placeholder:"KEY" help:"Only these keys: refund numbers, or command ids."`
-	Since  string   `placeholder:"TIME" help:"Also stored ones since then: RFC 3339, or an age such as 2h."`
+	MchID  []string `nonempty:"" name:"mchid" sep:"," placeholder:"MCHID" help:"Only these merchants."`
+	Kind   []string `nonempty:"" sep:"," enum:"refund,decision,reply,complete" placeholder:"KIND" help:"Only these kinds: refund, decision, reply, complete."`
+	Status []string `nonempty:"" sep:"," enum:"started,accepted,succeeded,closed,abnormal,failed" placeholder:"STATUS" help:"Only these: started, accepted, succeeded, closed, abnormal, failed."`
+	Key    []string `nonempty:"" sep:"none" placeholder:"KEY" help:"Only these keys: refund numbers, or command ids."`
+	Since  string   `nonempty:"" placeholder:"TIME" help:"Also stored ones since then: RFC 3339, or an age such as 2h."`
 	Count  int      `placeholder:"N" help:"End after so many."`
 	output
 }
@@ -89,7 +89,7 @@ func (w *watchCmd) filters(s messages.Subjects) []string {
 		}
 		var longer []string
 		for _, subject := range subjects {
-			for _, token := range tokens {
+			for _, token := range distinct(tokens) {
 				longer = append(longer, subject+"."+token)
 			}
 		}
