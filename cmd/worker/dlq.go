@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
@@ -124,7 +123,7 @@ func newLetterJSON(l *dlq.Letter) letterJSON {
 	return letterJSON{l.Sequence, l.At().UTC(), l.MchID, l.Kind, l.Key, l.Reason, l.Code, l.Message, l.Attempts, l.Replays, l.Subject, l.CommandID}
 }
 
-// wholeLetterJSON is all of a letter. A command that is not JSON is a string; what it says byte for byte is in CommandBytes.
+// wholeLetterJSON is all of a letter. A command that is not JSON in UTF-8 is a string; what it says byte for byte is in CommandBytes.
 type wholeLetterJSON struct {
 	letterJSON
 	Headers      messages.Header `json:"headers"`
@@ -134,7 +133,7 @@ type wholeLetterJSON struct {
 
 func newWholeLetterJSON(l *dlq.Letter) wholeLetterJSON {
 	w := wholeLetterJSON{letterJSON: newLetterJSON(l), Headers: l.Headers(), Command: jsonOrText(l.Command)}
-	if !json.Valid(l.Command) || !utf8.Valid(l.Command) {
+	if !isJSON(l.Command) {
 		w.CommandBytes = l.Command
 	}
 	return w

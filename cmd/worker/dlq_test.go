@@ -302,6 +302,27 @@ func TestDLQShowsWhatIsNoText(t *testing.T) {
 	}
 }
 
+// TestDLQPrintsJSONOnly: a command that is JSON but for bytes that are not UTF-8 makes no line that a strict reader refuses, and is not lost.
+func TestDLQPrintsJSONOnly(t *testing.T) {
+	i := install(t, "")
+	i.streams(t, 10)
+	command := "{\"out_refund_no\":\"R1\",\"reason\":\"\xc9\xcc\xc6\xb7\"}" // 商品 in GBK
+	i.letters(t, aLetter(messages.KindRefund, messages.ReasonMalformed, "seq-1", command))
+	for _, args := range []string{"show 1", "replay 1 --dry-run", "drop 1"} {
+		text := run(t, exitDone, "", append(append([]string{"dlq"}, strings.Fields(args)...), "-c", i.config, "-o", "json")...).out.String()
+		var o struct {
+			Command string
+			Bytes   []byte `json:"command_base64"`
+		}
+		if err := json.Unmarshal([]byte(text), &o); err != nil || !utf8.ValidString(text) || !strings.HasPrefix(o.Command, `{"out_refund_no":"R1","reason":"`) {
+			t.Errorf("%s: got %q, %v", args, text, err)
+		}
+		if args != "replay 1 --dry-run" && string(o.Bytes) != command {
+			t.Errorf("%s: the command is %q", args, o.Bytes)
+		}
+	}
+}
+
 // TestDLQReplay: exit codes, counts, and what is in the stream afterwards.
 func TestDLQReplay(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -131,9 +132,12 @@ func (p printer) encode(v any) error {
 	return e.Encode(v)
 }
 
+// isJSON reports whether a body can stand in a line of JSON as it is. (encoding/json takes any bytes for the text of a string.)
+func isJSON(data []byte) bool { return json.Valid(data) && utf8.Valid(data) }
+
 // jsonOrText lets a body that is no JSON be printed all the same.
 func jsonOrText(data []byte) json.RawMessage {
-	if json.Valid(data) {
+	if isJSON(data) {
 		return data
 	}
 	text, _ := json.Marshal(string(data)) // a string: what is not UTF-8 becomes U+FFFD
