@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -148,9 +149,17 @@ func (p printer) letterHeading() {
 
 // letter prints one line about a letter. The error is that of the writer.
 func (p printer) letter(l *dlq.Letter) error {
-	_, err := fmt.Fprintf(p.w, letterLine, l.Sequence, l.At().UTC().Format(time.RFC3339), l.MchID, l.Kind, visible(l.Key), l.Reason,
+	_, err := fmt.Fprintf(p.w, letterLine, l.Sequence, l.At().UTC().Format(time.RFC3339), l.MchID, l.Kind, visible(edged(l.Key)), l.Reason,
 		visible(cmp.Or(l.Code, "-")), l.Attempts, l.Replays)
 	return err
+}
+
+// edged lets it be seen that an id begins or ends with spaces: without them it is another one.
+func edged(id string) string {
+	if strings.Trim(id, " ") != id {
+		return strconv.Quote(id)
+	}
+	return id
 }
 
 // visible makes a text that others wrote fit for a terminal, which would obey some of its characters.

@@ -323,6 +323,48 @@ func TestDLQPrintsJSONOnly(t *testing.T) {
 	}
 }
 
+// TestDLQIdsWithSpaces: what list and show say of an id can be asked for, and its command be corrected, put back and dropped.
+func TestDLQIdsWithSpaces(t *testing.T) {
+	t.Parallel()
+	i := install(t, "")
+	i.streams(t, 10)
+	var letters []*messages.DeadLetter
+	ids := []string{"P1", " ", " P1 "}
+	for _, id := range ids {
+		d := aLetter(messages.KindReply, messages.ReasonRejected, id, `{"id":"`+id+`","complaint_id":"c1","complainted_mchid":"1","response_content":"a"}`)
+		d.CommandID = id
+		letters = append(letters, d)
+	}
+	q := i.letters(t, letters...)
+	for n, id := range ids {
+		seq := fmt.Sprint(n + 1)
+		o := objects(t, run(t, exitDone, "", "dlq", "list", "--key", id, "-c", i.config, "-o", "json").out.String(), letterFields...)
+		if len(o) != 1 || fmt.Sprint(o[0]["seq"]) != seq || o[0]["key"] != id || o[0]["command_id"] != id {
+			t.Errorf("list --key %q: got %v", id, o)
+		}
+		o = objects(t, run(t, exitDone, "", "dlq", "show", seq, "-c", i.config, "-o", "json").out.String(), append(slices.Clone(letterFields), "headers", "command", "explanation")...)
+		if o[0]["key"] != id || o[0]["command_id"] != id {
+			t.Errorf("show %s: got %v", seq, o)
+		}
+		if text := run(t, exitDone, "", "dlq", "show", seq, "-c", i.config).out.String(); n > 0 && !strings.Contains(text, fmt.Sprintf("  key         %q\n", id)) {
+			t.Errorf("show %s hides the spaces:\n%s", seq, text)
+		}
+	}
+	if text := run(t, exitDone, "", "dlq", "list", "-c", i.config).out.String(); !strings.Contains(text, `reply     " P1 "  `) || !strings.Contains(text, `reply     P1  `) {
+		t.Errorf("list hides the spaces:\n%s", text)
+	}
+	run(t, exitDone, `{"response_content":"b"}`, "dlq", "replay", "2", "--patch", "-", "-c", i.config)
+	run(t, exitDone, "", "dlq", "replay", "--all", "--key", " P1 ", "-c", i.config)
+	if got := left(t, q); !slices.Equal(got, []string{"P1"}) || i.waiting(t) != 2 {
+		t.Errorf("%q are left, and %d commands wait", got, i.waiting(t))
+	}
+	i.letters(t, letters[1])
+	run(t, exitDone, "", "dlq", "drop", "--all", "--key", " ", "-c", i.config)
+	if got := left(t, q); !slices.Equal(got, []string{"P1"}) {
+		t.Errorf("%q are left", got)
+	}
+}
+
 // TestDLQReplay: exit codes, counts, and what is in the stream afterwards.
 func TestDLQReplay(t *testing.T) {
 	t.Parallel()
