@@ -191,11 +191,16 @@ func (q *Queue) remove(ctx context.Context, seq uint64) (gone bool, err error) {
 	return false, fmt.Errorf("remove dead letter %d: %w", seq, err)
 }
 
-// UnreadableError says that there is a message in the stream that is no dead letter this version can read.
+// UnreadableError says that there is a message in the stream that is no dead letter this version can read. It holds the message, for whoever
+// wants to keep it elsewhere and Drop it; the error's text does not.
 type UnreadableError struct {
 	Sequence uint64
 	Subject  string // where it lies
 	Err      error  // names the header that is wrong
+
+	Time   time.Time // when the stream stored it
+	Header messages.Header
+	Data   []byte // as Letter.Command, Select does without it
 }
 
 func (e *UnreadableError) Error() string {
@@ -214,7 +219,7 @@ func (q *Queue) parse(m *stored.Msg) (*Letter, error) {
 	}
 	d, err := messages.ParseDeadLetter(h, m.Data)
 	if err != nil {
-		return nil, &UnreadableError{m.Sequence, m.Subject, err}
+		return nil, &UnreadableError{m.Sequence, m.Subject, err, m.Time, messages.Header(m.Header), m.Data}
 	}
 	l := &Letter{Sequence: m.Sequence, Time: m.Time, DeadLetter: *d}
 	l.untrim()

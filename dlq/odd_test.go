@@ -1,6 +1,7 @@
 package dlq_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,6 +61,10 @@ func TestAnUnreadableLetterIsInNobodysWay(t *testing.T) {
 	}
 	if _, err := q.Find(t.Context(), unreadable.MchID, unreadable.Kind, unreadable.Key, unreadable.StreamSeq); !isUnreadable(err) {
 		t.Errorf("the unreadable letter: %v", err)
+	}
+	_, err := q.Get(t.Context(), 1)
+	if whole, ok := errors.AsType[*dlq.UnreadableError](err); !ok || whole.Header[messages.HeaderReason][0] != "of a later version" || string(whole.Data) != string(unreadable.Command) || whole.Time.IsZero() {
+		t.Errorf("it cannot be kept elsewhere: %+v", whole)
 	}
 }
 

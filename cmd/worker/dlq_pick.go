@@ -24,9 +24,23 @@ type picking struct {
 
 // picked are the letters that were asked for.
 type picked struct {
-	seqs   []uint64                // 8 bytes each: 100,000 are no burden
-	by     map[messages.Reason]int // how many for each reason
-	missed []error                 // what was asked for and is not to be had, or cannot be read
+	seqs       []uint64                // 8 bytes each: 100,000 are no burden
+	by         map[messages.Reason]int // how many for each reason
+	unreadable int                     // and how many of which nobody can tell
+	missed     []error                 // what was asked for and is not to be had, or cannot be read
+}
+
+// takeUnreadable also picks what cannot be read.
+func (p *picked) takeUnreadable() {
+	p.missed = slices.DeleteFunc(p.missed, func(err error) bool {
+		m, ok := errors.AsType[*dlq.UnreadableError](err)
+		if ok {
+			p.seqs = append(p.seqs, m.Sequence)
+			p.unreadable++
+		}
+		return ok
+	})
+	slices.Sort(p.seqs)
 }
 
 // check refuses what contradicts itself, before anybody is connected to.
@@ -97,6 +111,9 @@ func (p *picked) String() string {
 		if n := p.by[r]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, r))
 		}
+	}
+	if p.unreadable > 0 {
+		parts = append(parts, fmt.Sprintf("%d that cannot be read", p.unreadable))
 	}
 	return fmt.Sprintf("%s (%s)", count(len(p.seqs), "dead letter", "dead letters"), strings.Join(parts, ", "))
 }

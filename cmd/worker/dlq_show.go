@@ -176,13 +176,18 @@ func (s *shown) text() string {
 	if s.Live != nil {
 		fmt.Fprintf(&b, "\nAt WeChat Pay now\n%s", s.Live.text())
 	}
-	b.WriteString("\nHeaders\n")
-	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
-		for _, value := range s.Headers[name] {
+	fmt.Fprintf(&b, "\nHeaders\n%s\nCommand\n%s\n", listed(s.Headers), indented(l.Command))
+	return b.String()
+}
+
+// listed is headers for people, one line each.
+func listed(h messages.Header) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, value := range h[name] {
 			fmt.Fprintf(&b, "  %s: %s\n", name, value)
 		}
 	}
-	fmt.Fprintf(&b, "\nCommand\n%s\n", indented(l.Command))
 	return b.String()
 }
 
