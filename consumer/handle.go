@@ -127,6 +127,7 @@ func (l *lane) carryOut(ctx context.Context, o *order) end {
 	}
 	switch entry.standing(o.sum(), o.sequence) {
 	case standingEnded:
+		l.memory.forget(o.kind, o.cmd.Key()) // of a record that was taken though its answer was lost, or made by another: a replay begins anew
 		return end{verdict: "duplicate", status: entry.status()}
 	case standingConflict:
 		return l.bury(ctx, o, conflictWith(o.cmd.Key()))
@@ -157,6 +158,7 @@ func (l *lane) finish(ctx context.Context, o *order, e end) {
 	}
 	if !e.again && o.about != "" {
 		l.line.leave(o.about, o.sequence)
+		l.scheduled.drop(o.sequence)
 	}
 	l.report(ctx, o, e, err)
 }
@@ -195,17 +197,20 @@ func (l *lane) unrecorded(verdict string, a *attempts, err error) end {
 // record publishes what became of a refund, and sees to it that one without an end is followed, and returns how the delivery
 // ends.
 func (l *lane) record(ctx context.Context, o *order, e *entry, a *attempts, out *messages.Outcome) end {
-	if (out.Status == messages.StatusAccepted || out.Status == messages.StatusAbnormal) && !a.follows {
+	goesOn := out.Status == messages.StatusAccepted || out.Status == messages.StatusAbnormal
+	if goesOn && !l.scheduled.has(o.sequence) {
 		if err := l.follow(ctx, o, out.Attempts); err != nil {
 			// Crash here, or a publish in doubt: accepted, and nobody knows. The redelivery asks by the same number.
 			return again("unscheduled", l.retry.Initial, err)
 		}
-		a.follows = true // or each try to record it would bring looks of its own
 		// Crash here: followed, and `accepted` is missing. The redelivery records it; so may a look, if that finds the end first.
 	}
 	if _, err := l.write(ctx, o, e, out); err != nil {
 		// Crash here, or an answer that was lost: WeChat Pay has done it and the ledger may not say so. The redelivery reads
 		// the ledger, and where that is silent asks WeChat Pay.
+		if goesOn {
+			l.scheduled.note(o.sequence)
+		}
 		return l.unrecorded("unrecorded", a, err)
 	}
 	l.memory.forget(out.Kind, out.Key)

@@ -28,7 +28,7 @@ type hold struct {
 	ended   moment               // when the last hold did
 	subs    map[string]time.Time // provider mode: until when a sub-merchant without balance waits
 	told    bool                 // whether the server knows of until and reason, or is being told
-	tell    time.Time            // when to try again to tell it, by the wall clock
+	retell  time.Time            // when to try again to tell it, by the wall clock
 	trouble []string             // different commands in a row that met trouble which may be the lane's
 }
 
@@ -201,7 +201,7 @@ func (l *lane) adopt(info *jetstream.ConsumerInfo) {
 func (l *lane) tendHold(ctx context.Context, open bool) {
 	l.hold.mu.Lock()
 	reason, until, told := l.hold.reason, l.hold.until, l.hold.told
-	tell := !told && (reason == "" || !open) && !time.Now().Before(l.hold.tell)
+	tell := !told && (reason == "" || !open) && !time.Now().Before(l.hold.retell)
 	l.hold.told = told || tell // what changes meanwhile is to be told anew
 	l.hold.mu.Unlock()
 	if tell {
@@ -209,7 +209,7 @@ func (l *lane) tendHold(ctx context.Context, open bool) {
 			// It holds, or is over, here all the same; another worker would find out for itself.
 			l.log.WithError(err).Warn("hold not shown on the lane's consumer as it is; once more in a moment")
 			l.hold.mu.Lock()
-			l.hold.told, l.hold.tell = false, time.Now().Add(pullGrace)
+			l.hold.told, l.hold.retell = false, time.Now().Add(pullGrace)
 			l.hold.mu.Unlock()
 		}
 		return

@@ -47,6 +47,7 @@ type lane struct {
 
 	suspicion suspicion
 	untouched untouched
+	scheduled scheduled
 	// sure is the newest command that may have been delivered before without our knowing: a later one with delivery count 1
 	// is provably delivered for the first time. All bits set: nothing is sure.
 	sure   atomic.Uint64
@@ -75,6 +76,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 
 		suspicion: suspicion{worker: s.ledger.worker, answered: map[uint64]bool{}, deaths: map[uint64]int{}},
 		untouched: untouched{by: map[uint64]uint64{}},
+		scheduled: scheduled{by: map[uint64]bool{}},
 	}
 	if f == familyComplaint {
 		l.filter = s.subjects.ComplaintCommands(m.MchID)
@@ -234,6 +236,7 @@ func (l *lane) doubt(ctx context.Context) {
 		l.memory.clear()
 		l.line.clear()
 		l.suspicion.clear()
+		l.scheduled.clear()
 		l.takeOver(ctx, until, l.delivered)
 	}
 	l.epoch.Lock()

@@ -22,9 +22,8 @@ type attempts struct {
 	refusal *refusal // of a refund that is not believed before a query, a minute later, shows nothing; nil if there was none
 	writes  uint16   // deliveries that made at least one writing call
 	spared  uint16   // of these, those over which the lane was held: they count for nothing
-	repeats uint8    // deliveries that came to nothing without counting as an attempt: they only stretch the delay
+	repeats uint16   // deliveries that came to nothing without counting as an attempt: they only stretch the delay
 	open    bool     // whether it is open if the newest call did something
-	follows bool     // whether the refund is followed already, though that it was accepted may not be recorded
 	lost    bool     // whether earlier tries may have been made of which no record is left
 }
 
@@ -80,7 +79,7 @@ func (a *attempts) spare() {
 
 // repeated notes a delivery that came to nothing.
 func (a *attempts) repeated() {
-	if a.repeats < math.MaxUint8 {
+	if a.repeats < math.MaxUint16 {
 		a.repeats++
 	}
 }
@@ -187,6 +186,43 @@ func (u *untouched) take(d *delivery) bool {
 	delivered, known := u.by[d.sequence]
 	delete(u.by, d.sequence)
 	return known && d.delivered == delivered+1
+}
+
+// scheduled remembers the commands whose refunds are followed already, though that they were accepted could not be recorded: each try to do so
+// would bring one more schedule, with looks of its own.
+type scheduled struct {
+	mu sync.Mutex
+	by map[uint64]bool // by sequence; guarded by mu
+}
+
+// note remembers a command until it has ended.
+func (s *scheduled) note(sequence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.by) < maxMemories { // beyond it has one schedule more
+		s.by[sequence] = true
+	}
+}
+
+// has reports whether the command is remembered.
+func (s *scheduled) has(sequence uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.by[sequence]
+}
+
+// drop forgets a command.
+func (s *scheduled) drop(sequence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.by, sequence)
+}
+
+// clear forgets everything.
+func (s *scheduled) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.by)
 }
 
 // turns lets the deliveries of one key, or of one complaint, take their turn in the order in which they arrived.

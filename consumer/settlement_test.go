@@ -117,8 +117,9 @@ func TestARefundWithoutAnEndIsUnresolved(t *testing.T) {
 }
 
 // However many looks of a merchant have no place, or no configuration, the others' refunds are looked at.
+//
+// It is not parallel: ten thousand schedules that fire at once leave a server little time for anything else.
 func TestLooksThatArePutOffAreInNobodysWay(t *testing.T) {
-	t.Parallel()
 	b := setup(t)
 	const gone, looks = "1900000099", 10_100 // of a merchant that is not configured any more, and more than may be in back-off
 	at := "@at " + time.Now().UTC().Format(time.RFC3339Nano)
