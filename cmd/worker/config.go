@@ -57,7 +57,7 @@ type TLSConfig struct {
 // EmbeddedConfig is the NATS server inside `worker run`, used without nats.url.
 type EmbeddedConfig struct {
 	Listen string `yaml:"listen" default:"127.0.0.1:4222"` // host:port; port 0 takes a free one
-	Dir    string `yaml:"dir" default:"./data/nats"`       // file storage, synced on every write
+	Dir    string `yaml:"dir" default:"./data/nats"`       // file storage, synced on every write; of one worker only
 }
 
 // WechatPayConfig is how WeChat Pay is reached.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -109,7 +110,7 @@ func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.
 	if c.NATS.URL == "" {
 		e, err := startEmbedded(natsembed.Options{Listen: c.NATS.Embedded.Listen, Dir: c.path(c.NATS.Embedded.Dir)}, log)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, c.blame(err)
 		}
 		log.WithField(fieldNATS, e.URL()).Info("embedded NATS server started")
 		return e.nc, e.Close, nil
@@ -128,6 +129,15 @@ func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.
 	}
 	log.WithField(fieldNATS, nc.ConnectedUrlRedacted()).Info("connected to NATS")
 	return nc, nc.Close, nil
+}
+
+// blame names the key that the embedded server's start failed for, if there is one.
+func (c *Config) blame(err error) error {
+	if dir, ok := errors.AsType[*natsembed.DirError](err); ok && dir.Taken {
+		c.fail("nats.embedded.dir", "a folder that no other worker uses: %v (each worker needs its own; or share one NATS server, nats.url)", err)
+		return c.err()
+	}
+	return err
 }
 
 // newWorker prepares a consumer whose streams exist.

@@ -140,6 +140,26 @@ func TestRunRefuses(t *testing.T) {
 	})
 }
 
+// embed makes the installation's configuration one without nats.url, whose worker brings its own server on a free port.
+func (i *installation) embed(t *testing.T) {
+	t.Helper()
+	i.edit(t, "nats: {url: \""+i.url+"\"", "nats: {embedded: {listen: \"127.0.0.1:0\"}")
+}
+
+// TestRunSharesNoFolder: two workers with one nats.embedded.dir would lose what both confirmed, so the second does not start. Their
+// ports do not matter.
+func TestRunSharesNoFolder(t *testing.T) {
+	i := install(t, "")
+	i.embed(t)
+	first := i.work(t)
+	second := start(t, "", "run", "-c", i.config)
+	second.saw(second.err, ": nats.embedded.dir: expected a folder that no other worker uses")
+	second.exits(exitUsage)
+	first.stop()
+	first.exits(exitDone)
+	i.work(t)
+}
+
 // TestRunWaitsForNATS: a worker that is started before its NATS server says so, goes on trying, and stops when told to.
 func TestRunWaitsForNATS(t *testing.T) {
 	i := install(t, "")

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -26,11 +28,51 @@ type Options struct {
 	Ready  time.Duration // how long the start may take; 0: 10 s
 }
 
-// Server is a running server. Shutdown ends it.
-type Server struct{ s *server.Server }
+// lockFile is in Options.Dir and held by a server for as long as it runs.
+const lockFile = "worker.lock"
 
-// Start runs a server and returns when it takes connections.
-func Start(o Options) (*Server, error) {
+// DirError says that Options.Dir cannot hold the store.
+type DirError struct {
+	Taken bool // another server uses it at this moment
+	err   error
+}
+
+func (e *DirError) Error() string { return "store of the embedded NATS server: " + e.err.Error() }
+func (e *DirError) Unwrap() error { return e.err }
+
+// errTaken is what lock says of a file that somebody holds.
+var errTaken = errors.New("held by another process")
+
+// hold makes the folder and takes it: two servers in one folder would write over each other what both have confirmed.
+func hold(dir string) (*os.File, error) {
+	err := os.MkdirAll(dir, 0o700)
+	if err != nil {
+		return nil, &DirError{err: err}
+	}
+	f, err := lock(filepath.Join(dir, lockFile))
+	if err != nil {
+		return nil, &DirError{Taken: errors.Is(err, errTaken), err: err}
+	}
+	return f, nil
+}
+
+// Server is a running server. Shutdown ends it.
+type Server struct {
+	s    *server.Server
+	lock *os.File // held until its files are closed
+}
+
+// Start runs a server and returns when it takes connections. The error is a *DirError if the folder is to blame.
+func Start(o Options) (_ *Server, err error) {
+	held, err := hold(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			held.Close()
+		}
+	}()
 	opts := &server.Options{
 		ServerName: Name, JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
 		DontListen: o.Listen == "", NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
@@ -64,7 +106,7 @@ func Start(o Options) (*Server, error) {
 		s.WaitForShutdown()
 		return nil, errors.New("start embedded NATS server: not ready in time: is another server using the store directory or the port?")
 	}
-	return &Server{s: s}, nil
+	return &Server{s: s, lock: held}, nil
 }
 
 // probe says in time what the server would only log: that the address is taken.
@@ -87,8 +129,9 @@ func (s *Server) URL() string {
 // InProcess is the option for nats.Connect that connects without a socket.
 func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.s) }
 
-// Shutdown stops the server and waits until its files are closed.
+// Shutdown stops the server and waits until its files are closed; then another one may have the folder.
 func (s *Server) Shutdown() {
 	s.s.Shutdown()
 	s.s.WaitForShutdown()
+	_ = s.lock.Close() // the second time it is closed already
 }

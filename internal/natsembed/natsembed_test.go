@@ -1,0 +1,129 @@
+package natsembed_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"wxpay-worker/internal/natsembed"
+)
+
+// serveIn is the variable by which a test tells a process of this program to be a server on the folder that it holds.
+const serveIn = "NATSEMBED_SERVE_IN"
+
+func TestMain(m *testing.M) {
+	dir := os.Getenv(serveIn)
+	if dir == "" {
+		os.Exit(m.Run())
+	}
+	if _, err := natsembed.Start(natsembed.Options{Listen: "127.0.0.1:0", Dir: dir}); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("ready")
+	select {} // until it is killed
+}
+
+// startIn starts a server on the folder, and ends it with the test.
+func startIn(t *testing.T, dir string) *natsembed.Server {
+	t.Helper()
+	s, err := natsembed.Start(natsembed.Options{Listen: "127.0.0.1:0", Dir: dir, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+	return s
+}
+
+// isTaken fails unless the folder is refused because somebody uses it.
+func isTaken(t *testing.T, dir string) {
+	t.Helper()
+	s, err := natsembed.Start(natsembed.Options{Listen: "127.0.0.1:0", Dir: dir, NoSync: true})
+	if err == nil {
+		s.Shutdown()
+		t.Fatal("two servers run on one folder")
+	}
+	if e, ok := errors.AsType[*natsembed.DirError](err); !ok || !e.Taken {
+		t.Fatalf("refused with %v", err)
+	}
+}
+
+// connect opens JetStream on the server.
+func connect(t *testing.T, s *natsembed.Server) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect("", s.InProcess())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// TestOneServerInAFolder: a second server is refused for as long as the first one runs, whatever their ports, and has what the first
+// one stored afterwards.
+func TestOneServerInAFolder(t *testing.T) {
+	dir, ctx := t.TempDir(), context.Background()
+	first := startIn(t, dir)
+	js := connect(t, first)
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	isTaken(t, dir)
+	if _, err := js.Publish(ctx, "s", nil); err != nil {
+		t.Fatal(err)
+	}
+	isTaken(t, dir)
+	first.Shutdown()
+
+	stream, err := connect(t, startIn(t, dir)).Stream(ctx, "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stream.CachedInfo().State.Msgs; n != 1 {
+		t.Errorf("%d messages", n)
+	}
+	isTaken(t, dir)
+}
+
+// TestKilledServerLetsGo: nobody has to clean up after kill -9.
+func TestKilledServerLetsGo(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	other := exec.Command(self)
+	other.Env = append(os.Environ(), serveIn+"="+dir)
+	out, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Process.Kill() }) // it is dead, unless the test failed
+	lines := bufio.NewScanner(out)
+	if lines.Scan(); lines.Text() != "ready" {
+		t.Fatalf("the other process says %q", lines.Text())
+	}
+	isTaken(t, dir)
+
+	if err := other.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Wait(); err == nil {
+		t.Fatal("it ended by itself")
+	}
+	startIn(t, dir)
+}
