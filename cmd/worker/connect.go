@@ -99,8 +99,8 @@ type embedded struct {
 	nc *nats.Conn
 }
 
-func startEmbedded(o natsembed.Options, log logrus.FieldLogger) (*embedded, error) {
-	server, err := natsembed.Start(o)
+func startEmbedded(ctx context.Context, o natsembed.Options, log logrus.FieldLogger) (*embedded, error) {
+	server, err := natsembed.StartContext(ctx, o)
 	if err != nil {
 		return nil, err
 	}

@@ -84,8 +84,8 @@ func startDev(a *app, listen string, mchids []string) (s *devStack, err error) {
 	if s.dir, err = os.MkdirTemp("", "worker-dev-"); err != nil {
 		return s, fmt.Errorf("make a folder for the store: %w", err)
 	}
-	// Not synced: nothing outlives this process.
-	s.server, err = startEmbedded(natsembed.Options{Listen: listen, Dir: s.dir, NoSync: true}, log)
+	// Not synced: nothing outlives this process. Not interrupted: its folder, which is empty, is removed only after it has ended.
+	s.server, err = startEmbedded(context.WithoutCancel(a.ctx), natsembed.Options{Listen: listen, Dir: s.dir, NoSync: true}, log)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return s, fmt.Errorf("%w: choose another address with --listen HOST:PORT, such as --listen 127.0.0.1:0", err)
 	}

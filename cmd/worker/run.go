@@ -108,7 +108,7 @@ func unlessStopped(ctx context.Context, err error) error {
 // openNATS connects to the configured servers, however long it takes, or starts one of its own. end undoes it.
 func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.Conn, end func(), err error) {
 	if c.NATS.URL == "" {
-		e, err := startEmbedded(natsembed.Options{Listen: c.NATS.Embedded.Listen, Dir: c.path(c.NATS.Embedded.Dir)}, log)
+		e, err := startEmbedded(ctx, natsembed.Options{Listen: c.NATS.Embedded.Listen, Dir: c.path(c.NATS.Embedded.Dir)}, log)
 		if err != nil {
 			return nil, nil, c.blame(err)
 		}
@@ -133,11 +133,16 @@ func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.
 
 // blame names the key that the embedded server's start failed for, if there is one.
 func (c *Config) blame(err error) error {
-	if dir, ok := errors.AsType[*natsembed.DirError](err); ok && dir.Taken {
+	dir, ok := errors.AsType[*natsembed.DirError](err)
+	switch {
+	case ok && dir.Taken:
 		c.fail("nats.embedded.dir", "a folder that no other worker uses: %v (each worker needs its own; or share one NATS server, nats.url)", err)
-		return c.err()
+	case ok:
+		c.fail("nats.embedded.dir", "a folder for the store, in which this user may make files: %v", err)
+	default:
+		return err
 	}
-	return err
+	return c.err()
 }
 
 // newWorker prepares a consumer whose streams exist.

@@ -126,6 +126,15 @@ func TestRunRefuses(t *testing.T) {
 			}
 		})
 	}
+	t.Run("no folder for the store", func(t *testing.T) {
+		i := install(t, "")
+		i.embed(t)
+		t.Setenv("WXPAY_NATS_EMBEDDED_DIR", i.config)
+		want := "WXPAY_NATS_EMBEDDED_DIR: nats.embedded.dir: expected a folder for the store, in which this user may make files: "
+		if r := run(t, exitUsage, "", "run", "-c", i.config); !strings.Contains(r.err.String(), want) || !strings.Contains(r.err.String(), "not a directory") {
+			t.Errorf("got %s", r.err)
+		}
+	})
 	t.Run("address taken", func(t *testing.T) {
 		i := install(t, "")
 		t.Setenv("WXPAY_NATS_EMBEDDED_LISTEN", strings.TrimPrefix(i.url, "nats://"))

@@ -5,11 +5,10 @@
 package natsembed
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -22,95 +21,110 @@ const Name = "wxpay-worker-embedded"
 
 // Options of the server.
 type Options struct {
-	Listen string        // host:port for other clients; port 0 takes a free one; "" listens nowhere
-	Dir    string        // where JetStream keeps its files; created if missing
-	NoSync bool          // do not sync every write: for tests of things other than crashes
-	Ready  time.Duration // how long the start may take; 0: 10 s
-}
-
-// lockFile is in Options.Dir and held by a server for as long as it runs.
-const lockFile = "worker.lock"
-
-// DirError says that Options.Dir cannot hold the store.
-type DirError struct {
-	Taken bool // another server uses it at this moment
-	err   error
-}
-
-func (e *DirError) Error() string { return "store of the embedded NATS server: " + e.err.Error() }
-func (e *DirError) Unwrap() error { return e.err }
-
-// errTaken is what lock says of a file that somebody holds.
-var errTaken = errors.New("held by another process")
-
-// hold makes the folder and takes it: two servers in one folder would write over each other what both have confirmed.
-func hold(dir string) (*os.File, error) {
-	err := os.MkdirAll(dir, 0o700)
-	if err != nil {
-		return nil, &DirError{err: err}
-	}
-	f, err := lock(filepath.Join(dir, lockFile))
-	if err != nil {
-		return nil, &DirError{Taken: errors.Is(err, errTaken), err: err}
-	}
-	return f, nil
+	Listen string // host:port for other clients; port 0 takes a free one; "" listens nowhere
+	Dir    string // where JetStream keeps its files; created if missing
+	NoSync bool   // do not sync every write: for tests of things other than crashes
 }
 
 // Server is a running server. Shutdown ends it.
 type Server struct {
-	s    *server.Server
-	lock *os.File // held until its files are closed
+	s     *server.Server
+	freed chan struct{} // closed when the server has ended and the folder is nobody's
 }
 
-// Start runs a server and returns when it takes connections. The error is a *DirError if the folder is to blame.
-func Start(o Options) (_ *Server, err error) {
+// Start is StartContext without an end.
+func Start(o Options) (*Server, error) { return StartContext(context.Background(), o) }
+
+// StartContext runs a server and returns when it takes connections, which is after it has read its store. ctx is for the start alone.
+// The error is a *DirError if the folder is to blame.
+func StartContext(ctx context.Context, o Options) (*Server, error) {
+	opts, err := o.server()
+	if err != nil {
+		return nil, err
+	}
 	held, err := hold(o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			held.Close()
-		}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		held.Close()
+		return nil, fmt.Errorf("start embedded NATS server: %w", err)
+	}
+	e := &Server{s: s, freed: make(chan struct{})}
+	go func() { // ended by Shutdown
+		s.WaitForShutdown()
+		_ = held.Close() // opened for its lock alone
+		close(e.freed)
 	}()
+	done := make(chan error, 1)
+	go func() { done <- e.run(o.Listen) }() // awaited below, whatever ctx does
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		// Nothing interrupts a server that reads its store. It has confirmed nothing to anybody, so a process that ends now does no
+		// more harm than one that is killed; one that goes on has its folder back as soon as it can be given back.
+		go func() {
+			<-done
+			e.Shutdown()
+		}()
+		return nil, fmt.Errorf("start embedded NATS server: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		e.Shutdown()
+		return nil, err
+	}
+	return e, nil
+}
+
+// server checks the options and makes them the server's.
+func (o Options) server() (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: Name, JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
 		DontListen: o.Listen == "", NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
 	}
-	if o.Listen != "" {
-		host, port, err := net.SplitHostPort(o.Listen)
-		if err != nil {
-			return nil, fmt.Errorf("listen address %q: %w", o.Listen, err)
-		}
-		if opts.Port, err = strconv.Atoi(port); err != nil {
-			return nil, fmt.Errorf("listen address %q: port is not a number", o.Listen)
-		}
-		if opts.Port == 0 {
-			opts.Port = server.RANDOM_PORT
-		}
-		opts.Host = host
-		if err := probe(o.Listen); err != nil {
-			return nil, err
-		}
+	if o.Listen == "" {
+		return opts, nil
 	}
-	s, err := server.NewServer(opts)
+	host, port, err := net.SplitHostPort(o.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("start embedded NATS server: %w", err)
+		return nil, fmt.Errorf("listen address %q: %w", o.Listen, err)
 	}
-	s.Start()
-	if o.Ready == 0 {
-		o.Ready = 10 * time.Second
+	if opts.Port, err = strconv.Atoi(port); err != nil {
+		return nil, fmt.Errorf("listen address %q: port is not a number", o.Listen)
 	}
-	if !s.ReadyForConnections(o.Ready) || !s.JetStreamEnabled() {
-		s.Shutdown()
-		s.WaitForShutdown()
-		return nil, errors.New("start embedded NATS server: not ready in time: is another server using the store directory or the port?")
+	if opts.Port == 0 {
+		opts.Port = server.RANDOM_PORT
 	}
-	return &Server{s: s, lock: held}, nil
+	opts.Host = host
+	return opts, probe(o.Listen)
 }
+
+// run starts the server, and fails with its own words if it did not come up. It does not return before either is clear.
+func (e *Server) run(listen string) error {
+	told := &reporter{}
+	e.s.SetLoggerV2(told, false, false, false)
+	e.s.Start()
+	switch fatal := told.fatal.Load(); {
+	case fatal != nil:
+		if err := probe(listen); err != nil {
+			return err
+		}
+		return &DirError{err: errors.New(*fatal)} // it needs nothing else
+	case !e.s.ReadyForConnections(readyTime) || !e.s.JetStreamEnabled():
+		return errors.New("start embedded NATS server: it does not say why")
+	}
+	return nil
+}
+
+// readyTime is how long a server that has started may take to say that it is ready.
+const readyTime = 10 * time.Second
 
 // probe says in time what the server would only log: that the address is taken.
 func probe(addr string) error {
+	if addr == "" {
+		return nil
+	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("listen for NATS clients: %w", err)
@@ -132,6 +146,5 @@ func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.s) }
 // Shutdown stops the server and waits until its files are closed; then another one may have the folder.
 func (s *Server) Shutdown() {
 	s.s.Shutdown()
-	s.s.WaitForShutdown()
-	_ = s.lock.Close() // the second time it is closed already
+	<-s.freed
 }

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -126,4 +129,49 @@ func TestKilledServerLetsGo(t *testing.T) {
 		t.Fatal("it ended by itself")
 	}
 	startIn(t, dir)
+}
+
+// TestUnusableFolder: a folder that cannot hold the store is told at once, with the cause, and is not kept.
+func TestUnusableFolder(t *testing.T) {
+	t.Parallel()
+	file := func(t *testing.T, elem ...string) string {
+		t.Helper()
+		name := filepath.Join(elem...)
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("mine"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	for _, tt := range []struct {
+		name, want string
+		dir        func(t *testing.T, dir string) string
+	}{
+		{"a file", ": not a directory", func(t *testing.T, dir string) string { return file(t, dir, "nats") }},
+		{"below a file", ": not a directory", func(t *testing.T, dir string) string { return filepath.Join(file(t, dir, "data"), "nats") }},
+		{"a file where the store belongs", ": not a directory", func(t *testing.T, dir string) string { file(t, dir, "jetstream"); return dir }},
+		{"a folder where the lock belongs", "is a directory", func(t *testing.T, dir string) string { file(t, dir, "worker.lock", "x"); return dir }},
+		{"a store that the server cannot use", "could not create storage", func(t *testing.T, dir string) string {
+			if err := errors.Join(os.Mkdir(filepath.Join(dir, "jetstream"), 0o700), os.Symlink("nowhere", filepath.Join(dir, "jetstream", "$G"))); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir, began := tt.dir(t, t.TempDir()), time.Now()
+			for range 2 { // the first does not keep the folder
+				_, err := natsembed.Start(natsembed.Options{Listen: "127.0.0.1:0", Dir: dir, NoSync: true})
+				if e, ok := errors.AsType[*natsembed.DirError](err); !ok || e.Taken || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %v", err)
+				}
+			}
+			if took := time.Since(began); took > 8*time.Second {
+				t.Errorf("took %s", took)
+			}
+		})
+	}
 }

@@ -1,0 +1,22 @@
+package natsembed
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// reporter hears what the server would log.
+type reporter struct {
+	fatal atomic.Pointer[string] // the first word that it gave up with
+}
+
+func (r *reporter) Fatalf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	r.fatal.CompareAndSwap(nil, &text)
+}
+
+func (r *reporter) Errorf(string, ...any)  {}
+func (r *reporter) Warnf(string, ...any)   {}
+func (r *reporter) Noticef(string, ...any) {}
+func (r *reporter) Debugf(string, ...any)  {}
+func (r *reporter) Tracef(string, ...any)  {}
