@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -86,7 +85,7 @@ func startDev(a *app, listen string, mchids []string) (s *devStack, err error) {
 	}
 	// Not synced: nothing outlives this process. Not interrupted: its folder, which is empty, is removed only after it has ended.
 	s.server, err = startEmbedded(context.WithoutCancel(a.ctx), natsembed.Options{Listen: listen, Dir: s.dir, NoSync: true}, log)
-	if errors.Is(err, syscall.EADDRINUSE) {
+	if _, ok := errors.AsType[*natsembed.ListenError](err); ok {
 		return s, fmt.Errorf("%w: choose another address with --listen HOST:PORT, such as --listen 127.0.0.1:0", err)
 	}
 	if err != nil {

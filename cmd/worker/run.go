@@ -133,12 +133,15 @@ func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.
 
 // blame names the key that the embedded server's start failed for, if there is one.
 func (c *Config) blame(err error) error {
+	listen, notThere := errors.AsType[*natsembed.ListenError](err)
 	dir, ok := errors.AsType[*natsembed.DirError](err)
 	switch {
+	case notThere:
+		c.fail("nats.embedded.listen", "an address that is free: %v (another HOST:PORT; port 0 takes a free one)", listen.Unwrap())
 	case ok && dir.Taken:
-		c.fail("nats.embedded.dir", "a folder that no other worker uses: %v (each worker needs its own; or share one NATS server, nats.url)", err)
+		c.fail("nats.embedded.dir", "a folder that no other worker uses: %v (each worker needs its own; or share one NATS server, nats.url)", dir.Unwrap())
 	case ok:
-		c.fail("nats.embedded.dir", "a folder for the store, in which this user may make files: %v", err)
+		c.fail("nats.embedded.dir", "a folder for the store, in which this user may make files: %v", dir.Unwrap())
 	default:
 		return err
 	}

@@ -137,14 +137,15 @@ func TestRunRefuses(t *testing.T) {
 	})
 	t.Run("address taken", func(t *testing.T) {
 		i := install(t, "")
-		t.Setenv("WXPAY_NATS_EMBEDDED_LISTEN", strings.TrimPrefix(i.url, "nats://"))
-		text, err := os.ReadFile(i.config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := writeFile(t, i.config, strings.Replace(string(text), "url:", "user: \"\", url: \"\" #", 1)+"}\n")
-		if r := run(t, exitFailed, "", "run", "-c", file); !strings.Contains(r.err.String(), "address already in use") {
-			t.Errorf("got %s", r.err)
+		i.embed(t)
+		for listen, why := range map[string]string{strings.TrimPrefix(i.url, "nats://"): "address already in use", "192.0.2.1:0": "cannot assign requested address"} {
+			t.Setenv("WXPAY_NATS_EMBEDDED_LISTEN", listen)
+			r := run(t, exitUsage, "", "run", "-c", i.config)
+			for _, want := range []string{"WXPAY_NATS_EMBEDDED_LISTEN: nats.embedded.listen: expected an address that is free", why, "port 0 takes a free one"} {
+				if !strings.Contains(r.err.String(), want) {
+					t.Errorf("%s: no %q in %s", listen, want, r.err)
+				}
+			}
 		}
 	})
 }

@@ -26,6 +26,12 @@ type Options struct {
 	NoSync bool   // do not sync every write: for tests of things other than crashes
 }
 
+// ListenError says that nothing can listen at Options.Listen.
+type ListenError struct{ err error }
+
+func (e *ListenError) Error() string { return "listen for NATS clients: " + e.err.Error() }
+func (e *ListenError) Unwrap() error { return e.err }
+
 // Server is a running server. Shutdown ends it.
 type Server struct {
 	s     *server.Server
@@ -36,7 +42,7 @@ type Server struct {
 func Start(o Options) (*Server, error) { return StartContext(context.Background(), o) }
 
 // StartContext runs a server and returns when it takes connections, which is after it has read its store. ctx is for the start alone.
-// The error is a *DirError if the folder is to blame.
+// The error is a *DirError if the folder is to blame, a *ListenError if the address is.
 func StartContext(ctx context.Context, o Options) (*Server, error) {
 	opts, err := o.server()
 	if err != nil {
@@ -120,14 +126,14 @@ func (e *Server) run(listen string) error {
 // readyTime is how long a server that has started may take to say that it is ready.
 const readyTime = 10 * time.Second
 
-// probe says in time what the server would only log: that the address is taken.
+// probe says in time what the server would only log: that the address is taken, or none of this machine.
 func probe(addr string) error {
 	if addr == "" {
 		return nil
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return fmt.Errorf("listen for NATS clients: %w", err)
+		return &ListenError{err}
 	}
 	return l.Close()
 }
