@@ -89,6 +89,11 @@ func (k *checking) parts(ctx context.Context, c *client) {
 			continue // without its stream a lane cannot be there either
 		}
 		change, err := k.plan(ctx, c, part)
+		if errors.Is(jetStreamError(err), errNoJetStream) {
+			k.bad("jetstream", c.ConnectedServerName(), jetStreamError(err).Error(),
+				"see jetstream in that server's configuration, at its top and in this user's account; a cluster that is electing a leader answers in some seconds")
+			return // nothing else would be answered either
+		}
 		switch {
 		case err != nil:
 			absent[part.Stream()] = absent[part.Stream()] || part.Kind == consumer.PartStream

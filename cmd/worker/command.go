@@ -83,9 +83,6 @@ func confirmation(f jetstream.PubAckFuture) (sequence uint64, err error) {
 // Source: nats-server 2.15 server/errors.json, JSStreamStoreFailedF.
 const errorCodeStoreFailed jetstream.ErrorCode = 10077
 
-// noTaker is what may be the matter when nobody takes a command.
-const noTaker = "start a worker first, or check nats.prefix; or a cluster is electing the stream's leader: then try again in some seconds"
-
 // explain says what a refused publish means.
 func (c *client) explain(cmd *command, err error) error {
 	api, refused := errors.AsType[*jetstream.APIError](err)
@@ -93,7 +90,7 @@ func (c *client) explain(cmd *command, err error) error {
 	case err == nil, errors.Is(err, errUnsent):
 		return err
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return fmt.Errorf("no stream takes %s: "+noTaker, c.config.subjects().Command(cmd.mchid, cmd.kind))
+		return c.unanswered("no stream takes " + c.config.subjects().Command(cmd.mchid, cmd.kind))
 	case refused && api.ErrorCode == errorCodeStoreFailed:
 		return fmt.Errorf("the stream does not store it: %s (nats.max_waiting bounds the %s commands of merchant %s)", api.Description, cmd.kind, cmd.mchid)
 	case refused:

@@ -146,6 +146,29 @@ const (
 	notAssignedStream jetstream.ErrorCode = 10048
 )
 
+// errNoJetStream says what a NATS is like whose JetStream API nobody serves; or it is starting, or electing a leader.
+var errNoJetStream = errors.New("JetStream does not answer: is it enabled at this server and for this account?")
+
+// jetStreamError puts in words what the errors mean that a request gets from a NATS without JetStream, for all or for this account.
+func jetStreamError(err error) error {
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+		return fmt.Errorf("%w (%w)", errNoJetStream, err)
+	}
+	return err
+}
+
+// noTaker is what may be the matter when no stream answers a message or a request. Nothing else does, and who may only publish cannot ask.
+const noTaker = "start a worker first, or check nats.prefix; or JetStream is not enabled for this account; or a cluster is electing " +
+	"the stream's leader: then try again in some seconds"
+
+// unanswered is the error of what no stream answered.
+func (c *client) unanswered(what string) error {
+	if enabled, _ := c.ConnectedServerJetStream(); !enabled {
+		return fmt.Errorf("%s: %w Else "+noTaker, what, errNoJetStream) // in a cluster some servers may be without
+	}
+	return fmt.Errorf("%s: "+noTaker, what)
+}
+
 // isLasting tells errors that only a person can mend from those of a NATS that is starting, or electing a leader.
 func isLasting(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {

@@ -51,7 +51,7 @@ func (c *client) follow(ctx context.Context, from jetstream.OrderedConsumerConfi
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				yield(nil, fmt.Errorf("follow outcomes: %w", err))
+				yield(nil, fmt.Errorf("follow outcomes: %w", jetStreamError(err)))
 			}
 			return
 		}

@@ -129,7 +129,7 @@ func (h *health) missing(ctx context.Context, w *servedBy) (reasons []string) {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			reasons = append(reasons, "stream "+name+" is not there")
 		case err != nil:
-			return append(reasons, fmt.Sprintf("stream %s: %v", name, err))
+			return append(reasons, fmt.Sprintf("stream %s: %v", name, jetStreamError(err)))
 		}
 	}
 	return reasons

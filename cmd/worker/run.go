@@ -150,7 +150,9 @@ func (c *Config) blame(err error) error {
 
 // newWorker prepares a consumer whose streams exist.
 func newWorker(ctx context.Context, nc *nats.Conn, c *Config, merchants []consumer.Merchant, observer consumer.Observer, log logrus.FieldLogger) (*consumer.Consumer, error) {
-	err := patiently(ctx, log, isLasting, func() error { return consumer.EnsureStreams(ctx, nc, c.installation().Streams) })
+	err := patiently(ctx, log, isLasting, func() error {
+		return jetStreamError(consumer.EnsureStreams(ctx, nc, c.installation().Streams))
+	})
 	if err != nil {
 		return nil, err
 	}

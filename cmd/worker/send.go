@@ -56,7 +56,7 @@ func (s *sendCmd) send(a *app, kind messages.Kind, flags commandFlags) error {
 	}
 	// A picture without a command does no harm and is gone after a while; a command without its picture fails.
 	if err := pictures.put(a.ctx, c); err != nil {
-		return fmt.Errorf("nothing was sent: %w", err)
+		return fmt.Errorf("nothing was sent: %w", jetStreamError(err))
 	}
 	j.publish(batch)
 	if !s.Wait {

@@ -19,7 +19,7 @@ func (c *client) lastOutcome(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("no stream %s: start a worker first, or check nats.prefix", name)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", name, err)
+		return 0, fmt.Errorf("read stream %s: %w", name, jetStreamError(err))
 	}
 	return stream.CachedInfo().State.LastSeq, nil
 }

@@ -70,6 +70,7 @@ func (s *setupCmd) part(ctx context.Context, c *client, denied *denials, part co
 		return err
 	})
 	if out.err != nil {
+		out.err = jetStreamError(out.err)
 		return out
 	}
 	out.action, out.differences = change.Action, change.Differences
@@ -95,6 +96,9 @@ func (u *setUp) left() bool {
 
 // goesOn reports whether the next part may fare better.
 func goesOn(err error) bool {
+	if errors.Is(err, errNoJetStream) {
+		return false
+	}
 	_, refused := errors.AsType[*jetstream.APIError](err)
 	_, denied := errors.AsType[*deniedError](err)
 	return refused || denied || errors.Is(err, errNoStream)

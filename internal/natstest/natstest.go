@@ -119,6 +119,21 @@ func StartFile(t testing.TB, file string) string {
 	return s.ClientURL()
 }
 
+// StartWithoutJetStream runs a server that has none. It returns where clients reach it.
+func StartWithoutJetStream(t testing.TB) string {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatalf("natstest: %v", err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("natstest: not ready in time")
+	}
+	return s.ClientURL()
+}
+
 // StartCluster runs three servers that replicate to each other. stop ends one of them early.
 func StartCluster(t testing.TB) (urls []string, stop func(n int)) {
 	t.Helper()
