@@ -106,6 +106,12 @@ func (c *Config) checkTimes() {
 	warnIf(c.Outcomes.MaxAge <= c.Settlement.GiveUp, "outcomes.max_age is not more than settlement.give_up: a refund may be forgotten while it is still followed")
 	// A call may begin after three quarters of a delivery's time, and is cut when that ends.
 	warnIf(c.WechatPay.Timeout > c.Consumer.AckWait/4, "wechatpay.timeout is more than a quarter of consumer.ack_wait: slow calls may be cut before it")
+	warnIf(c.WechatPay.ConnectTimeout > c.WechatPay.Timeout, "wechatpay.connect_timeout is more than wechatpay.timeout: an attempt ends before its connection is given up")
+	warnIf(c.Consumer.PinnedTTL > c.Consumer.AckWait, "consumer.pinned_ttl is more than consumer.ack_wait: the commands of a worker that is gone are due again before another one may take its lanes")
+	warnIf(c.Retry.Max < c.Retry.Initial, "retry.max is less than retry.initial: the first wait is longer than those that follow")
+	warnIf(c.Retry.MaxAge < c.Retry.Initial, "retry.max_age is less than retry.initial: a command is given up before it was tried again")
+	warnIf(c.Settlement.Max < c.Settlement.First, "settlement.max is less than settlement.first: the first queries are further apart than those that follow")
+	warnIf(c.Settlement.GiveUp < c.Settlement.Max, "settlement.give_up is less than settlement.max: a refund may be given up before its next query")
 }
 
 // isNATSURL also takes what nats.go takes: HOST:PORT alone.

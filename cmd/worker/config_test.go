@@ -294,3 +294,28 @@ func readFile(t *testing.T, path string) string {
 	}
 	return string(text)
 }
+
+// TestConfigWarns has one row for each pair of times that does not go together: just beyond the bound it is told, with both keys, and
+// refused by nobody; at the bound it is well.
+func TestConfigWarns(t *testing.T) {
+	for _, tt := range []struct{ well, odd, want string }{
+		{"outcomes: {max_age: 100h1s}\nretry: {max_age: 100h}\nsettlement: {give_up: 90h}", "outcomes: {max_age: 100h}\nretry: {max_age: 100h}\nsettlement: {give_up: 90h}", "outcomes.max_age is not more than retry.max_age"},
+		{"outcomes: {max_age: 361h}", "outcomes: {max_age: 360h}", "outcomes.max_age is not more than settlement.give_up"},
+		{"wechatpay: {timeout: 15s}", "wechatpay: {timeout: 16s}", "wechatpay.timeout is more than a quarter of consumer.ack_wait"},
+		{"wechatpay: {timeout: 3s}", "wechatpay: {timeout: 2s}", "wechatpay.connect_timeout is more than wechatpay.timeout"},
+		{"consumer: {pinned_ttl: 60s}", "consumer: {pinned_ttl: 61s}", "consumer.pinned_ttl is more than consumer.ack_wait"},
+		{"retry: {max: 2s}", "retry: {max: 1s}", "retry.max is less than retry.initial"},
+		{"retry: {max_age: 2s}", "retry: {max_age: 1s}", "retry.max_age is less than retry.initial"},
+		{"settlement: {max: 1m}", "settlement: {max: 59s}", "settlement.max is less than settlement.first"},
+		{"settlement: {give_up: 6h}", "settlement: {give_up: 5h}", "settlement.give_up is less than settlement.max"},
+	} {
+		t.Run(tt.want, func(t *testing.T) {
+			if c, err := load(t, tt.well+"\n"); err != nil || len(c.warnings) != 0 {
+				t.Errorf("at the bound: %v, %q", err, c.warnings)
+			}
+			if c, err := load(t, tt.odd+"\n"); err != nil || len(c.warnings) != 1 || !strings.HasPrefix(c.warnings[0], tt.want) {
+				t.Errorf("beyond it: %v, %q", err, c.warnings)
+			}
+		})
+	}
+}
