@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
@@ -54,7 +56,8 @@ type app struct {
 	nats   string // --nats
 }
 
-// Main runs one command line and returns the exit code. It touches nothing of the process but files, environment and network.
+// Main runs one command line and returns the exit code. It touches nothing of the process but files, environment, network and what
+// SIGHUP does.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var c cli
 	exit := -1 // set by --help, which kong goes on after
@@ -83,6 +86,11 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	if name := emptied(command); name != "" {
 		fmt.Fprintf(stderr, "worker: --%s: expected a value, not an empty one; without it, leave the flag out\n", name)
 		return exitUsage
+	}
+	if command.Command() != "run" && !signal.Ignored(syscall.SIGHUP) { // run reloads; nohup means that it is to go on
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal was closed: end as with SIGTERM, and leave nothing behind
+		defer stop()
 	}
 	a := &app{ctx: ctx, in: stdin, out: stdout, err: stderr, config: c.Config, nats: c.NATS}
 	return a.finish(command.Run(a))

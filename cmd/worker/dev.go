@@ -37,7 +37,7 @@ func (d *devCmd) Run(a *app) error {
 	}
 	s, err := startDev(a, d.Listen, feed.mchids())
 	if err != nil {
-		return err
+		return unlessStopped(a.ctx, err)
 	}
 	defer s.Close()
 	header := a.out

@@ -2,9 +2,11 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -81,4 +83,53 @@ func TestDevStays(t *testing.T) {
 	}
 	r.stop()
 	r.exits(exitDone)
+}
+
+// TestDevHangUp: who closes the terminal ends it, and nothing is left behind; who started it with nohup does not.
+func TestDevHangUp(t *testing.T) {
+	binary := build(t)
+	for _, tt := range []struct {
+		name    string
+		command []string
+		stays   bool
+	}{
+		{"terminal closed", []string{binary}, false},
+		{"nohup", []string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`, binary}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tmp := t.TempDir()
+			cmd := exec.Command(tt.command[0], append(tt.command[1:], "dev", "--listen", "127.0.0.1:0", "-o", "json")...)
+			cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+			out, err := newScreen(), newScreen()
+			cmd.Stdout, cmd.Stderr = out, err
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			p := &running{t: t, out: out, err: err, ended: make(chan struct{})}
+			go func() {
+				defer close(p.ended)
+				_ = cmd.Wait() // the exit code says it
+				p.code = cmd.ProcessState.ExitCode()
+			}()
+			t.Cleanup(func() { _ = cmd.Process.Kill(); <-p.ended }) // it has ended, unless the test failed
+			p.saw(out, `"key":"example-approve-refund"`)
+			signal := func(s os.Signal) {
+				if err := cmd.Process.Signal(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			signal(syscall.SIGHUP)
+			if tt.stays {
+				url := regexp.MustCompile(`nats://[0-9.:]+`).FindString(err.String())
+				run(t, exitDone, aRefund("R1"), "send", "refund", "--nats", url, "--mchid", mchid, "--wait")
+				p.saw(out, `"key":"R1"`)
+				signal(syscall.SIGTERM)
+			}
+			p.exits(exitDone)
+			if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
 }
