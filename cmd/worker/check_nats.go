@@ -42,6 +42,7 @@ func (k *checking) nats(ctx context.Context) {
 	}
 	k.permissions(ctx, c)
 	k.sync(ctx, c)
+	k.store(ctx, c)
 	k.parts(ctx, c)
 }
 
@@ -307,6 +308,27 @@ func (k *checking) permissions(ctx context.Context, c *client) {
 	}
 	if len(why) == 0 {
 		k.ok("permissions", info.Data.User, fmt.Sprintf("may publish to all %d subjects that worker run needs", len(all)))
+	}
+}
+
+// store asks the worker that runs the embedded server whether its store takes anything: to a client of it all looks well.
+func (k *checking) store(ctx context.Context, c *client) {
+	if k.config.NATS.URL != "" || c.ConnectedServerName() != natsembed.Name {
+		return
+	}
+	dir := k.config.path(k.config.NATS.Embedded.Dir)
+	address, err := reachableHere(k.config.HTTP.Listen)
+	var r readiness
+	if err == nil {
+		r, err = askReady(ctx, "http://"+address+"/readyz")
+	}
+	switch {
+	case err != nil:
+		k.unknown("store", dir, "only the worker that runs the server knows: "+err.Error(), "give http.listen an address, and see its log")
+	case r.Store != "":
+		k.bad("store", dir, r.Store, "make room; the worker ends, and stores again when it is started anew")
+	default:
+		k.ok("store", dir, "takes what is written")
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"wxpay-worker/consumer"
+	"wxpay-worker/internal/natsembed"
 )
 
 // health knows whether this worker can do its work.
@@ -20,6 +21,7 @@ type health struct {
 	streams []string
 	config  string // the file; "" if there is none
 	worker  atomic.Pointer[servedBy]
+	store   atomic.Pointer[natsembed.Server] // nil: not ours
 	ended   atomic.Bool
 }
 
@@ -56,6 +58,7 @@ type readiness struct {
 	Reasons []string          `json:"reasons,omitempty"` // why not
 	Lanes   int               `json:"lanes"`             // of this worker, whether it serves them or stands by
 	Held    map[string]string `json:"held,omitempty"`    // of those, the ones that are held, and why
+	Store   string            `json:"store,omitempty"`   // why the embedded server's store takes nothing more, if so
 	Check   string            `json:"check,omitempty"`   // what tells more
 }
 
@@ -70,11 +73,18 @@ func (h *health) ready(ctx context.Context) (r readiness) {
 		}
 	}()
 	not := func(format string, args ...any) { r.Reasons = append(r.Reasons, fmt.Sprintf(format, args...)) }
-	w := h.worker.Load()
-	switch {
-	case h.ended.Load():
+	if h.ended.Load() {
 		not("stopped")
 		return r
+	}
+	if own := h.store.Load(); own != nil {
+		if err := own.Failure(); err != nil {
+			r.Store = (&storeError{err}).Error()
+			not("%s", r.Store)
+		}
+	}
+	w := h.worker.Load()
+	switch {
 	case h.ctx.Err() != nil:
 		not("draining: what is in flight is being finished")
 		return r

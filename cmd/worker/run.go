@@ -74,15 +74,17 @@ func noMerchants(c *Config) error {
 
 // serve consumes until ctx ends and what was in flight is drained.
 func serve(a *app, c *Config, merchants *roster, monitor *monitor, hangups <-chan os.Signal) error {
-	ctx, log := a.ctx, merchants.log
-	nc, end, err := openNATS(ctx, c, log)
+	log := merchants.log
+	nc, own, end, err := openNATS(a.ctx, c, log)
 	if err != nil {
-		return unlessStopped(ctx, err)
+		return unlessStopped(a.ctx, err)
 	}
 	defer end()
+	ctx, done := monitor.whileStored(a.ctx, own)
+	defer done()
 	w, err := newWorker(ctx, nc, c, merchants.served(), monitor.ofDeliveries(), log)
 	if err != nil {
-		return unlessStopped(ctx, err)
+		return unlessStopped(a.ctx, errors.Join(storeFailure(ctx), err))
 	}
 	if err := monitor.watch(w, nc); err != nil {
 		return err
@@ -94,7 +96,7 @@ func serve(a *app, c *Config, merchants *roster, monitor *monitor, hangups <-cha
 	err = w.Run(ctx)
 	monitor.health.ended.Store(true)
 	log.Info("worker stopped")
-	return err
+	return errors.Join(storeFailure(ctx), err)
 }
 
 // unlessStopped forgives what failed only because there was no more time for it: nothing was begun yet.
@@ -106,18 +108,18 @@ func unlessStopped(ctx context.Context, err error) error {
 }
 
 // openNATS connects to the configured servers, however long it takes, or starts one of its own. end undoes it.
-func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.Conn, end func(), err error) {
+func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.Conn, own *natsembed.Server, end func(), err error) {
 	if c.NATS.URL == "" {
 		e, err := startEmbedded(ctx, natsembed.Options{Listen: c.NATS.Embedded.Listen, Dir: c.path(c.NATS.Embedded.Dir)}, log)
 		if err != nil {
-			return nil, nil, c.blame(err)
+			return nil, nil, nil, c.blame(err)
 		}
 		log.WithField(fieldNATS, e.URL()).Info("embedded NATS server started")
-		return e.nc, e.Close, nil
+		return e.nc, e.Server, e.Close, nil
 	}
 	options, err := dialOptions(c, log)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	never := func(error) bool { return false } // whatever is wrong over there may be mended
 	err = patiently(ctx, log, never, func() (err error) {
@@ -125,10 +127,10 @@ func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.
 		return err
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	log.WithField(fieldNATS, nc.ConnectedUrlRedacted()).Info("connected to NATS")
-	return nc, nc.Close, nil
+	return nc, nil, nc.Close, nil
 }
 
 // blame names the key that the embedded server's start failed for, if there is one.

@@ -24,6 +24,7 @@ type Options struct {
 	Listen string // host:port for other clients; port 0 takes a free one; "" listens nowhere
 	Dir    string // where JetStream keeps its files; created if missing
 	NoSync bool   // do not sync every write: for tests of things other than crashes
+	Log    Logger // hears the server's warnings and errors, which hold nothing of what is published; nil: nobody does
 }
 
 // ListenError says that nothing can listen at Options.Listen.
@@ -64,7 +65,7 @@ func StartContext(ctx context.Context, o Options) (*Server, error) {
 		close(e.freed)
 	}()
 	done := make(chan error, 1)
-	go func() { done <- e.run(o.Listen) }() // awaited below, whatever ctx does
+	go func() { done <- e.run(o) }() // awaited below, whatever ctx does
 	select {
 	case err = <-done:
 	case <-ctx.Done():
@@ -107,13 +108,13 @@ func (o Options) server() (*server.Options, error) {
 }
 
 // run starts the server, and fails with its own words if it did not come up. It does not return before either is clear.
-func (e *Server) run(listen string) error {
-	told := &reporter{}
+func (e *Server) run(o Options) error {
+	told := &reporter{log: o.Log}
 	e.s.SetLoggerV2(told, false, false, false)
 	e.s.Start()
 	switch fatal := told.fatal.Load(); {
 	case fatal != nil:
-		if err := probe(listen); err != nil {
+		if err := probe(o.Listen); err != nil {
 			return err
 		}
 		return &DirError{err: errors.New(*fatal)} // it needs nothing else

@@ -175,3 +175,18 @@ func TestUnusableFolder(t *testing.T) {
 		})
 	}
 }
+
+// TestFailureOfJetStream: a server that has turned JetStream off by itself, as when it may not write any more, is one that failed.
+func TestFailureOfJetStream(t *testing.T) {
+	t.Parallel()
+	s := startIn(t, t.TempDir())
+	if err := s.Failure(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.TurnJetStreamOff(); err != nil {
+		t.Fatal(err)
+	}
+	if s.Failure() == nil {
+		t.Error("it says that all is well")
+	}
+}
