@@ -100,7 +100,6 @@ type embedded struct {
 }
 
 func startEmbedded(ctx context.Context, o natsembed.Options, log logrus.FieldLogger) (*embedded, error) {
-	o.Log = log
 	server, err := natsembed.StartContext(ctx, o)
 	if err != nil {
 		return nil, err

@@ -90,7 +90,7 @@ func (a *app) deadLetters() (*deadLetters, error) {
 // explain says what an error of the queue means here.
 func (d *deadLetters) explain(err error) error {
 	if errors.Is(err, dlq.ErrNoStream) {
-		return fmt.Errorf("no stream %s: start a worker first, or check nats.prefix", d.config.subjects().DeadLettersStream())
+		return d.unanswered("no stream " + d.config.subjects().DeadLettersStream())
 	}
 	return err
 }

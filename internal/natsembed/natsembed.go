@@ -24,7 +24,6 @@ type Options struct {
 	Listen string // host:port for other clients; port 0 takes a free one; "" listens nowhere
 	Dir    string // where JetStream keeps its files; created if missing
 	NoSync bool   // do not sync every write: for tests of things other than crashes
-	Log    Logger // hears the server's warnings and errors, which hold nothing of what is published; nil: nobody does
 }
 
 // ListenError says that nothing can listen at Options.Listen.
@@ -109,7 +108,7 @@ func (o Options) server() (*server.Options, error) {
 
 // run starts the server, and fails with its own words if it did not come up. It does not return before either is clear.
 func (e *Server) run(o Options) error {
-	told := &reporter{log: o.Log}
+	told := &reporter{}
 	e.s.SetLoggerV2(told, false, false, false)
 	e.s.Start()
 	switch fatal := told.fatal.Load(); {
