@@ -265,7 +265,7 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 		out := &messages.Outcome{
 			Kind: kind, Key: key, Status: messages.StatusFailed, Attempts: letter.Attempts, Error: failureOf(letter), DeadLetter: sequence,
 		}
-		if _, err = l.writeAs(ctx, o, e, out, digest, e.firstAt, max(letter.CommandsSeq, o.sequence)); !errors.Is(err, errStale) {
+		if _, err = l.writeAs(ctx, o, e, out, note{digest: digest, firstAt: e.firstAt, commandsSeq: max(letter.CommandsSeq, o.sequence)}); !errors.Is(err, errStale) {
 			return err
 		}
 	}

@@ -116,6 +116,10 @@ func compareStream(have, want jetstream.StreamConfig) (jetstream.StreamConfig, [
 // compareSubjects adds what is missing, and takes nothing away.
 func compareSubjects(c *comparing, out *jetstream.StreamConfig, want jetstream.StreamConfig) {
 	before := slices.Clone(out.Subjects)
+	if slices.ContainsFunc(before, func(have string) bool { return differsInCase(have, want.Subjects[0]) }) {
+		c.note("subjects", before, want.Subjects, StepMisfit, "")
+		return
+	}
 	var missing, more []string
 	for _, s := range want.Subjects {
 		if !slices.ContainsFunc(before, func(have string) bool { return covers(have, s) }) {
@@ -134,6 +138,14 @@ func compareSubjects(c *comparing, out *jetstream.StreamConfig, want jetstream.S
 	if len(more) > 0 {
 		c.note("subjects", more, want.Subjects, StepKeep, "what is published there is stored, and nobody takes it")
 	}
+}
+
+// differsInCase reports whether the prefixes of two subjects differ in nothing but case: an installation's streams bear its prefix in upper
+// case, so that another one has streams of the same names, and each would take the other's lanes.
+func differsInCase(a, b string) bool {
+	a, _, _ = strings.Cut(a, ".")
+	b, _, _ = strings.Cut(b, ".")
+	return a != b && strings.EqualFold(a, b)
 }
 
 // covers reports whether every subject that b matches is matched by the pattern a.

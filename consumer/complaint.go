@@ -44,7 +44,7 @@ type step struct {
 // A decision is a sequence, each step recorded before the next begins, so that a restart resumes at the first step without a
 // record: `started` → reply → its `succeeded` → approval or rejection → refund command stored → `succeeded`.
 func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
-	if wait := l.holding(""); wait > 0 {
+	if wait := l.holding(); wait > 0 {
 		return again("held", heldDelay(wait), nil)
 	}
 	s := l.stepOf(o, o.cmd)
@@ -159,13 +159,21 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 		firstAt = now
 	}
 	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusStarted, Attempts: int(a.writes)}
-	started, err := l.writeAs(ctx, o, e, out, s.digest, firstAt, 0)
+	started, err := l.writeAs(ctx, o, e, out, note{digest: s.digest, firstAt: firstAt, spared: int(a.spared), held: l.heldBefore(a, e)})
 	if err != nil {
 		stop := l.unrecorded("unannounced", a, err)
 		return nil, nil, &stop
 	}
 	// Crash here: announced, nothing sent. Whoever comes next waits for our window to pass and reads back before sending.
 	return started, a, nil
+}
+
+// heldBefore is for how long the lane was held since the first attempt, also in the hands of others, of which recallStep was told.
+func (l *lane) heldBefore(a *attempts, e *entry) time.Duration {
+	if a.first == 0 || e.firstAt.IsZero() || e.firstAt.Equal(longAgo) {
+		return 0
+	}
+	return max(0, time.Duration(a.first-l.clock.momentOf(e.firstAt))) + l.heldSince(a.first, "")
 }
 
 // longAgo is the first attempt at a command that was put back so late that the records of its earlier tries are gone: it may have
@@ -186,9 +194,8 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 		if a.writes, a.first = told(e.outcome.Attempts), l.clock.momentOf(e.firstAt); e.firstAt.Equal(longAgo) {
 			a.first = l.clock.momentOf(e.outcome.At)
 		}
-		if l.probing() { // what was tried may have been tried while the lane was held, as it is: the tries are counted anew
-			a.spared = a.writes
-		}
+		a.spared = min(told(e.spared), a.writes)
+		a.first += moment(e.held) // it is as old as if it had begun then
 	}
 	if e.outcome == nil && headerUint(o.header, messages.HeaderReplays) > 0 {
 		a.open, a.lost = true, true
@@ -309,7 +316,7 @@ func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *
 // succeed records that a step is done.
 func (l *lane) succeed(ctx context.Context, o *order, s step, e *entry, a *attempts) end {
 	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusSucceeded, Attempts: max(int(a.writes), 1)}
-	if _, err := l.writeAs(ctx, o, e, out, s.digest, e.firstAt, 0); err != nil {
+	if _, err := l.writeAs(ctx, o, e, out, note{digest: s.digest, firstAt: e.firstAt}); err != nil {
 		// Crash here, or a publish in doubt: WeChat Pay has it, `started` stands. The redelivery reads back and records it.
 		a.open = true
 		return l.unrecorded("unrecorded", a, err)

@@ -219,10 +219,10 @@ func (l *lane) record(ctx context.Context, o *order, e *entry, a *attempts, out 
 
 // write fills in what all outcomes share and records one.
 func (l *lane) write(ctx context.Context, o *order, e *entry, out *messages.Outcome) (*entry, error) {
-	return l.writeAs(ctx, o, e, out, o.sum(), e.firstAt, 0)
+	return l.writeAs(ctx, o, e, out, note{digest: o.sum(), firstAt: e.firstAt})
 }
 
-func (l *lane) writeAs(ctx context.Context, o *order, e *entry, out *messages.Outcome, digest string, firstAt time.Time, commandsSeq uint64) (*entry, error) {
+func (l *lane) writeAs(ctx context.Context, o *order, e *entry, out *messages.Outcome, n note) (*entry, error) {
 	out.MchID, out.At, out.Final = l.mchid, l.clock.Now(), out.Status.Final()
 	if o.cmd != nil {
 		out.ID, out.Metadata, out.ComplaintID = o.cmd.Base().ID, o.cmd.Base().Metadata, o.cmd.Complaint()
@@ -232,8 +232,6 @@ func (l *lane) writeAs(ctx context.Context, o *order, e *entry, out *messages.Ou
 	// The record must be tried even when the lease has just ended: it can only win or find that it has lost.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.storeTimeout)
 	defer cancel()
-	return l.ledger.write(ctx, e, out, note{
-		digest: digest, traceparent: messages.Traceparent(messages.Header(o.header)),
-		firstAt: firstAt, commandSeq: o.sequence, commandsSeq: commandsSeq,
-	})
+	n.traceparent, n.commandSeq = messages.Traceparent(messages.Header(o.header)), o.sequence
+	return l.ledger.write(ctx, e, out, n)
 }

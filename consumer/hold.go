@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -22,14 +23,14 @@ import (
 // NATS tool and can be ended by a person. The reason is in the consumer's metadata.
 type hold struct {
 	mu      sync.Mutex
-	times   int                  // holds since the last success; guarded by mu, as all below
-	until   time.Time            // when the next command is let through
-	reason  string               // "" if all is well
-	ended   moment               // when the last hold did
-	subs    map[string]time.Time // provider mode: until when a sub-merchant without balance waits
-	told    bool                 // whether the server knows of until and reason, or is being told
-	retell  time.Time            // when to try again to tell it, by the wall clock
-	trouble []string             // different commands in a row that met trouble which may be the lane's
+	times   int                 // holds since the last success; guarded by mu, as all below
+	until   time.Time           // when the next command is let through
+	reason  string              // "" if all is well
+	spans   spans               // when it was held
+	subs    map[string]*subHold // provider mode: sub-merchants that are, or were, without balance
+	told    bool                // whether the server knows of until and reason, or is being told
+	retell  time.Time           // when to try again to tell it, by the wall clock
+	trouble []string            // different commands in a row that met trouble which may be the lane's
 }
 
 const (
@@ -40,16 +41,11 @@ const (
 	troublesome = 3
 )
 
-// holding returns how long the command has to wait for the lane, or its sub-merchant, 0 if not at all.
-func (l *lane) holding(subMchID string) time.Duration {
+// holding returns how long commands have to wait for the lane, 0 if not at all.
+func (l *lane) holding() time.Duration {
 	l.hold.mu.Lock()
 	defer l.hold.mu.Unlock()
-	now := l.clock.Now()
-	wait := l.hold.until.Sub(now)
-	if subMchID != "" {
-		wait = max(wait, l.hold.subs[subMchID].Sub(now))
-	}
-	return max(wait, 0)
+	return max(l.hold.until.Sub(l.clock.Now()), 0)
 }
 
 // holdNow holds the lane and returns how the delivery that showed the trouble ends.
@@ -60,6 +56,7 @@ func (l *lane) holdNow(verdict Verdict, err error) end {
 		l.hold.times++
 		l.hold.until = l.clock.Now().Add(min(maxHold, l.retry.Delay(l.hold.times)))
 	}
+	l.hold.spans.hold(l.clock.moment(), l.clock.momentOf(l.hold.until), l.hold.reason == "")
 	l.hold.reason, l.hold.told, l.hold.trouble = reason, false, nil
 	wait := l.hold.until.Sub(l.clock.Now())
 	l.hold.mu.Unlock()
@@ -89,30 +86,85 @@ func (l *lane) heldOver(key string, verdict Verdict, e end) *end {
 }
 
 // ranOut reports whether no further attempt may be made for a command, of a sub-merchant if that is not "". What was tried while the lane was
-// held does not count, and the time up to then neither.
+// held does not count, nor does that time.
 func (l *lane) ranOut(a *attempts, subMchID string) bool {
-	now := l.clock.moment()
-	return a.ranOut(l.retry, now, l.lastHeld(now, subMchID))
+	return a.ranOut(l.retry, l.clock.moment(), l.heldSince(a.first, subMchID))
 }
 
-// lastHeld is when the lane, or its sub-merchant, was last held, for all that is known.
-func (l *lane) lastHeld(now moment, subMchID string) moment {
+// heldSince is for how long the lane, or the sub-merchant, has been held since a moment. That it is held still counts up to when the next command
+// is let through: one that meets other trouble then is not held over it.
+func (l *lane) heldSince(from moment, subMchID string) time.Duration {
 	l.hold.mu.Lock()
 	defer l.hold.mu.Unlock()
-	if l.hold.reason != "" {
-		return now
+	now := l.clock.moment()
+	held := l.hold.spans.within(from, now)
+	if s := l.hold.subs[subMchID]; s != nil {
+		held += s.spans.within(from, now)
 	}
-	return max(l.hold.ended, l.clock.momentOf(l.hold.subs[subMchID]))
+	return held
 }
 
-// holdSub holds one sub-merchant's refunds only: its balance is not the others'.
-func (l *lane) holdSub(subMchID string, times int, err error) end {
-	wait := min(maxHold, l.retry.Delay(times))
+// subHold is a sub-merchant's want of balance, which is not the others': only its own refunds wait. They are handed back, since they share
+// the lane with the others'; one at a time probes.
+type subHold struct {
+	times   int       // holds since the last success; 0: it is not held
+	until   time.Time // when the next of its commands is let through; when it was released
+	probing bool      // one of them is under way
+	spans   spans     // when it was held
+}
+
+// maxSubHold is the most between two probes of a sub-merchant: commands that were handed back do not come sooner when it is released.
+const maxSubHold = time.Minute
+
+// subTurn lets a command of the sub-merchant go on, or returns how long it has to wait. done is called when the command is through.
+func (l *lane) subTurn(subMchID string) (wait time.Duration, done func()) {
 	l.hold.mu.Lock()
-	l.hold.subs[subMchID] = l.clock.Now().Add(wait)
+	defer l.hold.mu.Unlock()
+	s := l.hold.subs[subMchID]
+	if s == nil || s.times == 0 {
+		return 0, func() {}
+	}
+	if wait = s.until.Sub(l.clock.Now()); wait <= 0 && s.probing {
+		wait = min(maxSubHold, l.retry.Delay(s.times))
+	}
+	if wait > 0 {
+		return wait + rand.N(wait), nil // not all at once
+	}
+	s.probing = true
+	return 0, func() {
+		l.hold.mu.Lock()
+		defer l.hold.mu.Unlock()
+		s.probing = false
+	}
+}
+
+// holdSub holds a sub-merchant and returns how the delivery that showed its want of balance ends.
+func (l *lane) holdSub(subMchID string, err error) end {
+	l.hold.mu.Lock()
+	s, now := l.hold.subs[subMchID], l.clock.Now()
+	if s == nil {
+		s = &subHold{}
+		l.hold.subs[subMchID] = s
+	}
+	if s.times == 0 || !s.until.After(now) { // else another delivery of the same moment was first
+		s.times++
+		s.until = now.Add(min(maxSubHold, l.retry.Delay(s.times)))
+		s.spans.hold(l.clock.moment(), l.clock.momentOf(s.until), s.times == 1)
+	}
+	wait := s.until.Sub(now)
 	l.hold.mu.Unlock()
 	l.log.WithField(fieldDelay, wait.String()).WithError(err).Error("sub-merchant held: its refunds wait, unharmed, until this is mended")
 	return again(Hold.String(), heldDelay(wait), err)
+}
+
+// releaseSub ends the hold of a sub-merchant: one of its refunds has succeeded.
+func (l *lane) releaseSub(subMchID string) {
+	l.hold.mu.Lock()
+	defer l.hold.mu.Unlock()
+	if s := l.hold.subs[subMchID]; s != nil && s.times > 0 {
+		s.times, s.until = 0, l.clock.Now()
+		l.log.Warn("sub-merchant released")
+	}
 }
 
 // heldDelay lets others be the next probe before the command that met the trouble comes again.
@@ -169,7 +221,6 @@ func (l *lane) release() {
 	}
 	l.log.WithField(fieldReason, l.hold.reason).Warn("lane released")
 	l.hold.times, l.hold.until, l.hold.reason, l.hold.told = 0, time.Time{}, "", false
-	l.hold.ended = l.clock.moment()
 	l.nudge()
 }
 
@@ -183,16 +234,25 @@ func (l *lane) probing() bool {
 // adopt takes over what is on the lane's consumer already, by another worker or before a restart.
 func (l *lane) adopt(info *jetstream.ConsumerInfo) {
 	l.suspicion.adopt(info.Config.Metadata)
-	defer l.nudge()
+	l.adoptHold(info)
+	l.nudge()
+}
+
+// adoptHold takes over that the lane is held, or no longer: another worker may have had it since.
+func (l *lane) adoptHold(info *jetstream.ConsumerInfo) {
 	reason := info.Config.Metadata[holdMetadata]
 	l.hold.mu.Lock()
 	defer l.hold.mu.Unlock()
-	if reason == "" || l.hold.reason != "" {
-		return
-	}
-	l.hold.reason, l.hold.told, l.hold.times = reason, true, 1
-	if info.Paused {
-		l.hold.until = l.clock.Now().Add(time.Duration(float64(info.PauseRemaining) / float64(l.clock.Wall(time.Second)) * float64(time.Second)))
+	switch {
+	case reason == "" && l.hold.reason != "" && l.hold.told:
+		l.hold.times, l.hold.until, l.hold.reason = 0, time.Time{}, ""
+	case reason != "" && l.hold.reason == "":
+		l.hold.reason, l.hold.told, l.hold.times = reason, true, 1
+		if info.Paused {
+			l.hold.until = l.clock.Now().Add(time.Duration(float64(info.PauseRemaining) / float64(l.clock.Wall(time.Second)) * float64(time.Second)))
+		}
+		now := l.clock.moment()
+		l.hold.spans.hold(now, max(now, l.clock.momentOf(l.hold.until)), true)
 	}
 }
 
@@ -214,8 +274,9 @@ func (l *lane) tendHold(ctx context.Context, open bool) {
 		}
 		return
 	}
-	if told && reason != "" && !open && l.clock.Now().Before(until) {
-		l.resumedByHand(ctx)
+	// While another worker has the lane it is that one's to release it.
+	if told && reason != "" && (!open && l.clock.Now().Before(until) || l.pull.pin == "") {
+		l.lookAtHold(ctx)
 	}
 }
 
@@ -256,13 +317,17 @@ func (l *lane) annotate(ctx context.Context, change func(metadata map[string]str
 	return nil
 }
 
-// resumedByHand notices that a person has ended the pause early.
-func (l *lane) resumedByHand(ctx context.Context) {
+// lookAtHold notices that another worker has released the lane, or that a person has ended the pause early.
+func (l *lane) lookAtHold(ctx context.Context) {
 	have, err := l.js.Consumer(ctx, l.stream, l.name)
-	if err != nil || have.CachedInfo().Paused {
+	if err != nil {
 		return // out of reach: the hold ends by itself
 	}
+	info := have.CachedInfo()
+	l.adoptHold(info)
 	l.hold.mu.Lock()
 	defer l.hold.mu.Unlock()
-	l.hold.until = l.clock.Now()
+	if now := l.clock.Now(); !info.Paused && now.Before(l.hold.until) {
+		l.hold.until = now
+	}
 }

@@ -207,6 +207,122 @@ func TestNothingIsGivenUpWhileTheLaneIsHeld(t *testing.T) {
 	}
 }
 
+// What a held lane tried does not count for who takes the lane over, either: a worker that is started anew after the release gives nothing up.
+func TestWhatAHeldLaneTriedIsNotCountedAfterARestart(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NO_AUTH"})
+	few := func(o *consumer.Options) {
+		o.Retry.MaxAttempts, o.Retry.Initial, o.Retry.Max = 4, 4*time.Minute, 4*time.Minute
+	}
+	w := b.Start(few)
+	for i := range 3 {
+		b.Publish(messages.KindReply, fmt.Sprintf(`{"id":"P%d","complaint_id":"C%d","complainted_mchid":"1900000001","response_content":"您好"}`, i, i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), consumertest.Patience)
+	defer cancel()
+	check(t, b.Sim.AwaitRequests(ctx, wxpaytest.EndpointComplaintResponse, 20))
+	b.Sim.ClearFaults()
+	b.Await("the first one succeeded", func(e consumertest.Event) bool { return e.Status == messages.StatusSucceeded })
+	b.awaitLane("complaint-"+mchid, "")
+	check(t, w.Stop())
+	b.Start(few)
+	for i := range 3 {
+		if e := b.End(messages.KindReply, fmt.Sprintf("P%d", i)); e.Status == messages.StatusFailed {
+			t.Errorf("P%d: %+v %+v", i, e.Outcome, e.Error)
+		}
+	}
+	b.Settled()
+}
+
+// A lane that was held, is mended, and has nothing left that can succeed gives up what has trouble of its own.
+func TestAMendedLaneGivesUpWhatHasTroubleOfItsOwn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintDetail, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintDetail, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 404, Code: "RESOURCE_NOT_EXISTS"})
+	b.Start(func(o *consumer.Options) { o.Retry.MaxAge, o.Retry.Max = 10*time.Minute, 30*time.Second })
+	b.Publish(messages.KindReply, consumertest.ReplyBody)
+	if e := b.End(messages.KindReply, "P1"); e.Error == nil || e.Error.Reason != messages.ReasonUnresolved {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.Settled()
+}
+
+// A worker that does not have a lane tells of its hold for as long as it is held: the one that has it may release it.
+func TestAHoldThatAnotherWorkerEnds(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"})
+	held := func(w *consumertest.Worker) (reason string) {
+		for _, lane := range w.Consumer.Status() {
+			if lane.Name == "refund-"+mchid {
+				reason = lane.Held
+			}
+		}
+		return reason
+	}
+	until := func(w *consumertest.Worker, reason string) {
+		t.Helper()
+		for limit := time.Now().Add(consumertest.Patience); held(w) != reason; time.Sleep(10 * time.Millisecond) { // nothing else tells
+			if time.Now().After(limit) {
+				t.Fatalf("held: %q, not %q", held(w), reason)
+			}
+		}
+	}
+	first := b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	until(first, "HTTP 401 SIGN_ERROR")
+	b.awaitLane("refund-"+mchid, "HTTP 401 SIGN_ERROR")
+	second := b.Start()
+	until(second, "HTTP 401 SIGN_ERROR")
+	b.Sim.ClearFaults()
+	b.End(messages.KindRefund, "R1")
+	until(first, "")
+	until(second, "")
+	b.Settled()
+}
+
+// A sub-merchant without balance is probed by one command at a time, and its others are in nobody's way.
+func TestASubMerchantIsHeld(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Creds[mchid] = b.Sim.AddMerchant(wxpaytest.Merchant{MchID: mchid, Provider: true})
+	b.Sim.SetBalance("1900000555", 0)
+	b.Start(func(o *consumer.Options) { o.Merchants[0].SubMerchants = true })
+	refund := func(sub string, i int) string {
+		key := fmt.Sprintf("R%s%03d", sub, i)
+		b.Publish(messages.KindRefund, fmt.Sprintf(`{"out_refund_no":%q,"transaction_id":"T%s","amount":{"refund":1,"total":1},"sub_mchid":%q}`, key, key, sub))
+		return key
+	}
+	const poor, rich, commands = "1900000555", "1900000666", 300
+	first := refund(poor, 0)
+	ctx, cancel := context.WithTimeout(t.Context(), consumertest.Patience)
+	defer cancel()
+	check(t, b.Sim.AwaitRequests(ctx, wxpaytest.EndpointRefundCreate, 1))
+	b.AwaitAck()
+	keys := []string{first}
+	for i := 1; i < commands; i++ {
+		keys = append(keys, refund(poor, i))
+	}
+	for i := range 20 {
+		b.End(messages.KindRefund, refund(rich, i))
+	}
+	probes := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundCreate)) - 20
+	check(t, b.Sim.AwaitRequests(ctx, wxpaytest.EndpointRefundCreate, probes+20+5)) // they go on
+	if took := b.Clock.Now(); probes > commands/10 {
+		t.Errorf("%d calls for a sub-merchant without balance, until %s", probes, took)
+	}
+	b.Sim.SetBalance(poor, commands)
+	for _, key := range keys {
+		if e := b.End(messages.KindRefund, key); e.Status != messages.StatusAccepted {
+			t.Fatalf("%s: %+v %+v", key, e.Outcome, e.Error)
+		}
+	}
+	b.Settled()
+}
+
 // The end of a hold that could not be written at once is written later: whoever looks at the lane would think that it is held still.
 func TestTheEndOfAHoldIsWritten(t *testing.T) {
 	t.Parallel()

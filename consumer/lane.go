@@ -90,7 +90,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 	l.limit = l.room
 	l.ahead = l.prefetch
 	l.accept, l.unsure, l.found, l.tend = l.order, l.doubt, l.findWork, l.tendHold
-	l.hold = hold{subs: map[string]time.Time{}, told: true}
+	l.hold = hold{subs: map[string]*subHold{}, told: true}
 	l.init()
 	l.sure.Store(nothingSure)
 	return l
@@ -136,7 +136,7 @@ func (l *lane) prefetch() int {
 // room is how many deliveries may be in flight now: none more while some of what is here waits for the quota.
 func (l *lane) room() int {
 	switch {
-	case l.paused.Load() > 0, l.holding("") > 0:
+	case l.paused.Load() > 0, l.holding() > 0:
 		return 0
 	case l.probing():
 		return 1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -97,6 +98,8 @@ type entry struct {
 	firstAt     time.Time         // when the first attempt was announced, carried from one record to the next
 	commandSeq  uint64            // of the command it speaks of
 	commandsSeq uint64            // of `failed`: the last command that was stored before it
+	spared      int               // of `started`: attempts that do not count, since the lane was held over them
+	held        time.Duration     // and for how long it was, since the first
 }
 
 // errBehind says that the replica that was asked does not have yet what must be there: ask again.
@@ -182,6 +185,10 @@ func (l *ledger) read(ctx context.Context, mchid string, kind messages.Kind, key
 	}
 	e.commandSeq = headerUint(m.Header, messages.HeaderStreamSeq)
 	e.commandsSeq = headerUint(m.Header, messages.HeaderCommandsSeq)
+	e.spared = int(min(headerUint(m.Header, messages.HeaderSpared), math.MaxUint16))
+	if e.held, err = time.ParseDuration(m.Header.Get(messages.HeaderHeld)); err != nil {
+		e.held = 0 // absent: the header is ours
+	}
 	return e, nil
 }
 
@@ -207,6 +214,12 @@ func (l *ledger) write(ctx context.Context, e *entry, o *messages.Outcome, n not
 	if n.commandsSeq != 0 {
 		h.Set(messages.HeaderCommandsSeq, strconv.FormatUint(n.commandsSeq, 10))
 	}
+	if n.spared != 0 {
+		h.Set(messages.HeaderSpared, strconv.Itoa(n.spared))
+	}
+	if n.held >= time.Second {
+		h.Set(messages.HeaderHeld, n.held.Round(time.Second).String())
+	}
 	msg := &nats.Msg{Subject: l.subjects.Outcome(o.MchID, o.Kind, o.Key, o.Status), Header: h, Data: body}
 	ack, err := l.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequenceForSubject(e.sequence, e.filter))
 	if stored.IsStale(err) {
@@ -218,7 +231,7 @@ func (l *ledger) write(ctx context.Context, e *entry, o *messages.Outcome, n not
 	l.recent.wrote(e.filter, ack.Sequence)
 	return &entry{
 		filter: e.filter, sequence: ack.Sequence, outcome: o, digest: n.digest, worker: l.worker, firstAt: n.firstAt,
-		commandSeq: n.commandSeq, commandsSeq: n.commandsSeq,
+		commandSeq: n.commandSeq, commandsSeq: n.commandsSeq, spared: n.spared, held: n.held,
 	}, nil
 }
 
@@ -229,6 +242,8 @@ type note struct {
 	firstAt     time.Time
 	commandSeq  uint64
 	commandsSeq uint64 // of `failed`
+	spared      int    // of `started`
+	held        time.Duration
 }
 
 // recent remembers for a while which record of a key we wrote last.

@@ -95,11 +95,13 @@ func (l *lane) look(ctx context.Context, o *order) end {
 	}
 	switch e.status() {
 	case "", messages.StatusAccepted, messages.StatusAbnormal: // "": the worker died before `accepted`; its command comes again
+		if e.digest != "" && e.digest != cmd.Digest() {
+			return end{verdict: "another command's"}
+		}
 	default:
-		return end{verdict: "ended before", status: e.status()}
-	}
-	if e.digest != "" && e.digest != cmd.Digest() {
-		return end{verdict: "another command's"}
+		if e.standing(cmd.Digest(), o.sequence) != standingRetry { // else that was an earlier try, and this one's `accepted` is missing, as above
+			return end{verdict: "ended before", status: e.status()}
+		}
 	}
 	made := int(headerUint(o.header, messages.HeaderAttempts))
 	turn, err := l.looks.turn(func(ready <-chan struct{}) error { return o.wait(ctx, ready) })
@@ -109,6 +111,7 @@ func (l *lane) look(ctx context.Context, o *order) end {
 	defer turn.end()
 	found, err := l.merchant().Refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
 	turn.end()
+	recorded := false
 	if err == nil && sameRefund(cmd, found) {
 		out := refundOutcome(cmd, found, max(made, 1))
 		if out.Status != messages.StatusAccepted && out.Status != e.status() {
@@ -116,12 +119,13 @@ func (l *lane) look(ctx context.Context, o *order) end {
 				return l.unrecorded("unrecorded", nil, err)
 			}
 			// Crash here: recorded, and the look comes again. It finds the end, or goes on following what is abnormal.
+			recorded = true
 		}
 		if out.Status == messages.StatusSucceeded || out.Status == messages.StatusClosed {
 			return end{verdict: Done.String(), status: out.Status}
 		}
 	}
-	if givenUp && !ourFault(err) {
+	if givenUp && !ourFault(err, cmd.SubMchID) {
 		if e.status() == messages.StatusAbnormal {
 			return end{verdict: "given up", status: messages.StatusAbnormal} // it has its final outcome already
 		}
@@ -130,5 +134,9 @@ func (l *lane) look(ctx context.Context, o *order) end {
 			attempts: &attempts{writes: told(made), first: l.clock.momentOf(o.began)},
 		})
 	}
-	return end{verdict: "looked", status: e.status(), err: err, goesOn: true}
+	verdict := "looked"
+	if recorded { // it is abnormal now
+		verdict = Done.String()
+	}
+	return end{verdict: verdict, status: e.status(), err: err, goesOn: true}
 }

@@ -96,9 +96,9 @@ func (a *attempts) asked(v Verdict, now moment) {
 	}
 }
 
-// ranOut reports whether no further attempt may be made. Up to when they were last held, commands do not age.
-func (a *attempts) ranOut(r Retry, now, held moment) bool {
-	return int(a.writes-a.spared) >= r.MaxAttempts || a.first != 0 && time.Duration(now-max(a.first, held)) >= r.MaxAge
+// ranOut reports whether no further attempt may be made. The command was held for so long since the first.
+func (a *attempts) ranOut(r Retry, now moment, held time.Duration) bool {
+	return int(a.writes-a.spared) >= r.MaxAttempts || a.first != 0 && time.Duration(now-a.first)-held >= r.MaxAge
 }
 
 // maxMemories bounds a lane's memory. MaxAckPending bounds the commands that are in back-off; what is above it belongs to

@@ -192,3 +192,21 @@ func TestServerVersions(t *testing.T) {
 		}
 	}
 }
+
+// Two installations whose prefixes differ in case only have streams of the same names: the second one does not start, and takes nothing.
+func TestPrefixesThatDifferInCase(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Connect(t)
+	streams := func(prefix string) consumer.Streams {
+		return consumer.Streams{Subjects: must(messages.NewSubjects(prefix)), Replicas: 1, MaxWaiting: 10, OutcomesMaxAge: time.Hour}
+	}
+	check(t, consumer.EnsureStreams(t.Context(), nc, streams("wxpay")))
+	if err := consumer.EnsureStreams(t.Context(), nc, streams("WXPAY")); err == nil || !strings.Contains(err.Error(), "choose another nats.prefix") {
+		t.Errorf("%v", err)
+	}
+	stream := must(must(jetstream.New(nc)).Stream(t.Context(), "WXPAY_COMMANDS"))
+	if subjects := stream.CachedInfo().Config.Subjects; len(subjects) != 4 {
+		t.Errorf("subjects %v", subjects)
+	}
+	check(t, consumer.EnsureStreams(t.Context(), nc, streams("wxpay")))
+}

@@ -105,7 +105,10 @@ func (s *complaintState) rounds(same, other string) found {
 			result = foundNothing
 		case same:
 			result = foundSame
-		case other:
+		case other: // "" is none, and an entry without a type is not it
+			if other == "" {
+				continue
+			}
 			result = foundOther
 		}
 	}

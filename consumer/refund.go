@@ -32,9 +32,14 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 		}
 		l.memory.keep(messages.KindRefund, cmd.OutRefundNo, a)
 	}
-	if wait := l.holding(cmd.SubMchID); wait > 0 {
+	if wait := l.holding(); wait > 0 {
 		return again("held", heldDelay(wait), nil)
 	}
+	wait, done := l.subTurn(cmd.SubMchID)
+	if wait > 0 {
+		return again("held", wait, nil)
+	}
+	defer done()
 	if a.open {
 		if e, settled := l.askRefund(ctx, o, cmd, e, a); settled {
 			return e
@@ -129,6 +134,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	case Done: // the answer may name the order by another number as well
 		l.orders.called(append(numbers, orderNumbers(created.TransactionID, created.OutTradeNo)...), cmd.OutRefundNo)
 		l.release()
+		l.releaseSub(cmd.SubMchID)
 	case Unknown, Doubtful:
 		l.orders.called(numbers, cmd.OutRefundNo)
 	default:
@@ -149,7 +155,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		*a = before
 		a.repeated()
 		if cmd.SubMchID != "" && notEnough(err) {
-			return l.holdSub(cmd.SubMchID, int(a.repeats), err)
+			return l.holdSub(cmd.SubMchID, err)
 		}
 		return l.holdNow(verdict, err)
 	case Transient:

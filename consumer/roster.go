@@ -105,7 +105,7 @@ func (l *lane) status() LaneStatus {
 	s := LaneStatus{
 		Name: l.name, Stream: l.stream, MchID: l.mchid, Family: string(l.family),
 		Ready: l.ready.Load(), Serving: *l.pinned.Load() != "", InFlight: int(l.flying.Load()), Paced: int(l.paused.Load()),
-		HeldFor: l.holding(""),
+		HeldFor: l.holding(),
 	}
 	l.hold.mu.Lock()
 	s.Held = l.hold.reason

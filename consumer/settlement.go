@@ -76,8 +76,8 @@ func (w *settler) due(d *delivery) func(context.Context) {
 	mchid, ok := w.subjects.ParseSettlementDue(d.msg.Subject)
 	l := w.lane(mchid)
 	if !ok || l == nil {
-		// A merchant that is not configured (any more): it may come back.
-		return func(context.Context) { w.putOff(d, w.settlement.Max) }
+		// A merchant that is not configured here (any more): it may come back, or be another worker's that takes this queue next.
+		return func(context.Context) { w.putOff(d, min(w.settlement.Max, unknownDelay)+w.inLine(mchid, Rate{})) }
 	}
 	s, err := readSchedule(d.msg)
 	if err != nil {
@@ -87,7 +87,7 @@ func (w *settler) due(d *delivery) func(context.Context) {
 	}
 	if !w.enter(mchid) {
 		w.log.WithField(fieldMchID, mchid).Debug("looks put off: the merchant has as many in flight as it may")
-		return func(context.Context) { w.putOff(d, w.settlement.First+w.inLine(l)) }
+		return func(context.Context) { w.putOff(d, w.settlement.First+w.inLine(mchid, l.looks.rate())) }
 	}
 	return func(work context.Context) {
 		defer w.leave(mchid)
@@ -115,21 +115,29 @@ func (w *settler) putOff(d *delivery, delay time.Duration) {
 	}
 }
 
+// unknownDelay is after how long the looks of a merchant that is not configured here are tried again: by then it may be, and its refunds
+// are not to wait for it.
+const unknownDelay = 10 * time.Minute
+
 // atOnce is how many looks a second are put off to come again if the merchant has no quota.
 const atOnce = 1000
 
 // inLine is how long a merchant's look that found no room waits behind those before it: they come no faster than the merchant may look.
 // Otherwise each of them would be put off once a minute, however many there are, and the store would do nothing else.
-func (w *settler) inLine(l *lane) time.Duration {
+func (w *settler) inLine(mchid string, looks Rate) time.Duration {
 	each := time.Second / atOnce
-	if r := l.looks.rate(); r.N > 0 {
-		each = r.Per / time.Duration(r.N)
+	if looks.N > 0 {
+		each = looks.Per / time.Duration(looks.N)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.clock.Now()
-	at := later(w.queued[l.mchid], now).Add(each)
-	w.queued[l.mchid] = at
+	last, told := w.queued[mchid]
+	if _, known := w.lanes[mchid]; !known && !told {
+		w.log.WithField(fieldMchID, mchid).Warn("accepted refunds of a merchant that is not configured here are looked at later; all workers need the same merchants")
+	}
+	at := later(last, now).Add(each)
+	w.queued[mchid] = at
 	return at.Sub(now)
 }
 

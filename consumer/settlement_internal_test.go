@@ -17,12 +17,12 @@ func TestLooksWithoutAPlaceStandInLine(t *testing.T) {
 	l := newLane(complaints.shared, Merchant{MchID: "1900000001"}, familyRefund)
 	l.looks.adjust(Rate{N: 2, Per: time.Hour}, Rate{})
 	for n, want := range []time.Duration{30 * time.Minute, time.Hour, 90 * time.Minute} {
-		if got := w.inLine(l); want-got < 0 || want-got > time.Minute {
+		if got := w.inLine(l.mchid, l.looks.rate()); want-got < 0 || want-got > time.Minute {
 			t.Errorf("the %d. waits %s, want %s", n+1, got, want)
 		}
 	}
 	other := newLane(complaints.shared, Merchant{MchID: "1900000002"}, familyRefund)
-	if got := w.inLine(other); got > time.Second {
+	if got := w.inLine(other.mchid, other.looks.rate()); got > time.Second {
 		t.Errorf("another merchant's waits %s", got)
 	}
 }

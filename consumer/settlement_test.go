@@ -68,6 +68,29 @@ func TestAcceptedRefundIsFollowedToItsEnd(t *testing.T) {
 	}
 }
 
+// That a refund has become abnormal is told as something that was done, once, however often it is looked at after that: a person is called for it.
+func TestAnAbnormalRefundIsToldOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	saw := &watcher{}
+	w := b.Start(func(o *consumer.Options) { o.Observer = saw })
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.becomes("R1", messages.StatusAccepted)
+	check(t, b.Sim.Settle(mchid, "R1", "ABNORMAL"))
+	b.becomes("R1", messages.StatusAbnormal)
+	b.looked(len(b.Sim.RequestsTo(wxpaytest.EndpointRefundQuery)) + 2)
+	check(t, w.Stop())
+	told := 0
+	for _, r := range saw.ended {
+		if r.Status == messages.StatusAbnormal && r.Verdict == consumer.Done.String() {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times: %+v", told, saw.ended)
+	}
+}
+
 // nothingFollowed waits until no schedule and nothing due is left.
 func (b *bench) nothingFollowed() {
 	b.T.Helper()
@@ -120,7 +143,7 @@ func TestARefundWithoutAnEndIsUnresolved(t *testing.T) {
 //
 // It is not parallel: ten thousand schedules that fire at once leave a server little time for anything else.
 func TestLooksThatArePutOffAreInNobodysWay(t *testing.T) {
-	b := setup(t)
+	b := setupAt(t, 1)
 	const gone, looks = "1900000099", 10_100 // of a merchant that is not configured any more, and more than may be in back-off
 	at := "@at " + time.Now().UTC().Format(time.RFC3339Nano)
 	for i := range looks {
@@ -132,7 +155,7 @@ func TestLooksThatArePutOffAreInNobodysWay(t *testing.T) {
 		must(b.JS.PublishMsgAsync(schedule, jetstream.WithStallWait(consumertest.Patience)))
 	}
 	<-b.JS.PublishAsyncComplete()
-	b.Start(func(o *consumer.Options) { o.Settlement.Max = 1000 * time.Hour })
+	b.Start(func(o *consumer.Options) { o.Settlement.First = time.Second })
 	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
 	b.becomes("R1", messages.StatusAccepted)
 	check(t, b.Sim.Settle(mchid, "R1", "SUCCESS"))
@@ -171,6 +194,64 @@ func TestARefundIsFollowedOnce(t *testing.T) {
 		b.becomes(fmt.Sprintf("R%d", i+1), messages.StatusAccepted)
 	}
 	b.Settled()
+}
+
+// A refund that failed before and is sent again is followed, too, though at first that it was accepted could not be recorded: its schedule is not
+// taken for that of the try which failed.
+func TestARefundThatFailedBeforeIsFollowed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Answer: wxpaytest.AnswerRefusal, Status: 404, Code: "RESOURCE_NOT_EXISTS"})
+	b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.becomes("R1", messages.StatusFailed)
+	b.Drained()
+	outcomes := must(b.JS.Stream(t.Context(), b.Subjects.OutcomesStream())).CachedInfo().Config
+	full := outcomes
+	full.MaxMsgs, full.Discard = 1, jetstream.DiscardNew
+	must(b.JS.UpdateStream(t.Context(), full))
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"), messages.HeaderReplays, "1")
+	b.looked(15) // some of which are looks
+	must(b.JS.UpdateStream(t.Context(), outcomes))
+	b.becomes("R1", messages.StatusAccepted)
+	check(t, b.Sim.Settle(mchid, "R1", "SUCCESS"))
+	b.becomes("R1", messages.StatusSucceeded)
+	b.Drained()
+	b.nothingFollowed()
+}
+
+// A sub-merchant that has withdrawn its permission may have done so for good: its refund is given up as any other.
+func TestARefundOfASubMerchantWithoutPermission(t *testing.T) {
+	t.Parallel()
+	for sub, want := range map[string]bool{"1900000555": true, "": false} {
+		t.Run("sub_mchid "+sub, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			if sub != "" {
+				b.Creds[mchid] = b.Sim.AddMerchant(wxpaytest.Merchant{MchID: mchid, Provider: true})
+			}
+			b.Start(func(o *consumer.Options) {
+				o.Merchants[0].SubMerchants = sub != ""
+				o.Settlement.GiveUp, o.Settlement.Max = 10*time.Minute, time.Minute
+			})
+			b.Publish(messages.KindRefund, fmt.Sprintf(`{"out_refund_no":"R1","transaction_id":"TX1","amount":{"refund":1,"total":1},"sub_mchid":%q}`, sub))
+			b.becomes("R1", messages.StatusAccepted)
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NO_AUTH"})
+			if want {
+				if e := b.becomes("R1", messages.StatusFailed); e.Error.Reason != messages.ReasonUnresolved {
+					t.Errorf("outcome: %+v", e.Error)
+				}
+				return
+			}
+			long := b.Clock.Now().Add(20 * time.Minute)
+			for n := 1; b.Clock.Now().Before(long); n++ {
+				b.looked(n)
+			}
+			b.Sim.ClearFaults()
+			check(t, b.Sim.Settle(mchid, "R1", "SUCCESS"))
+			b.becomes("R1", messages.StatusSucceeded)
+		})
+	}
 }
 
 // Wherever the wire breaks between acceptance and the end, no refund is forgotten.

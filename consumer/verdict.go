@@ -151,8 +151,11 @@ func ours(err error) bool {
 	return errors.As(err, &e) && judgements[e.Code].ours
 }
 
-// ourFault reports whether what went wrong with a read is the merchant's setup, or may be: nothing is given up over it.
-func ourFault(err error) bool { return err != nil && (Classify(callRead, err) == Hold || ours(err)) }
+// ourFault reports whether what went wrong with a read is the merchant's setup, or may be: nothing is given up over it. Of a sub-merchant's,
+// a missing permission may be the sub-merchant's own, and for good.
+func ourFault(err error, subMchID string) bool {
+	return err != nil && (Classify(callRead, err) == Hold || ours(err) && subMchID == "")
+}
 
 // absent reports whether a query has provably found no such refund.
 func absent(err error) bool {

@@ -39,6 +39,8 @@ const (
 const (
 	HeaderDigest      = "Wxpay-Digest"       // Command.Digest: what the key stands for from now on
 	HeaderWorker      = "Wxpay-Worker"       // the process that wrote it
+	HeaderSpared      = "Wxpay-Spared"       // of a `started`: how many of its attempts count for nothing, since the lane was held over them
+	HeaderHeld        = "Wxpay-Held"         // and for how long it was held since the first, as 1h2m3s
 	HeaderCommandsSeq = "Wxpay-Commands-Seq" // of a failure: the newest command that it speaks of; one that was stored later is a new try
 )
 

@@ -155,7 +155,7 @@ type RetryConfig struct {
 	Max         time.Duration `yaml:"max" default:"1h" min:"10ms" max:"24h"`        // no wait is longer; at least initial
 	Jitter      float64       `yaml:"jitter" default:"0.2" min:"0" max:"1"`         // each wait is spread by this fraction, both ways
 	MaxAttempts int           `yaml:"max_attempts" default:"25" min:"1" max:"1000"` // then the command is given up
-	MaxAge      time.Duration `yaml:"max_age" default:"72h" min:"1s" max:"8760h"`   // since the first attempt, or since the lane was last held, likewise; at least initial
+	MaxAge      time.Duration `yaml:"max_age" default:"72h" min:"1s" max:"8760h"`   // since the first attempt, but for the time its lane was held, likewise; at least initial
 }
 
 // SettlementConfig is how an accepted refund is followed to its end.
