@@ -195,7 +195,7 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 			a.first = l.clock.momentOf(e.outcome.At)
 		}
 		a.spared = min(told(e.spared), a.writes)
-		a.first += moment(e.held) // it is as old as if it had begun then
+		a.first += moment(e.held) // it is as old as if it had begun then; its dead letter says so, too
 	}
 	if e.outcome == nil && headerUint(o.header, messages.HeaderReplays) > 0 {
 		a.open, a.lost = true, true
@@ -259,7 +259,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 		return l.holdNow(verdict, err)
 	case Transient:
 		a.open = before.open
-		return l.laterOrExhausted(ctx, o, s.key, s.name, "", a, err)
+		return l.laterOrExhausted(ctx, o, s.key, "", deadEnd{reason: messages.ReasonExhausted, cause: err, step: s.name, attempts: a})
 	case Doubtful:
 		l.troubled(s.key, verdict, err)
 		// Refused by the complaint's state: perhaps because it is done already.
@@ -273,7 +273,8 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	case Rejected:
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, step: s.name, attempts: a})
 	default:
-		return l.triedInVain(s.key, verdict, a, again(verdict.String(), max(complaintSettling, l.retry.Delay(int(a.writes))), err))
+		later, _ := l.inVain(s.key, verdict, a, again(verdict.String(), max(complaintSettling, l.retry.Delay(int(a.writes))), err))
+		return later
 	}
 }
 

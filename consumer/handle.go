@@ -177,6 +177,25 @@ func again(verdict string, delay time.Duration, err error) end {
 	return end{verdict: verdict, again: true, delay: delay, err: err}
 }
 
+// inVain ends a delivery whose attempt came to nothing, for all that is known: it comes again as later says, or the lane is held over it, and
+// then the attempt does not count.
+func (l *lane) inVain(key string, verdict Verdict, a *attempts, later end) (e end, held bool) {
+	if held := l.heldOver(key, verdict, later); held != nil {
+		a.spare()
+		return *held, true
+	}
+	return later, false
+}
+
+// laterOrExhausted ends a delivery whose attempt did nothing for sure. why is what its dead letter says if tries have run out.
+func (l *lane) laterOrExhausted(ctx context.Context, o *order, key, subMchID string, why deadEnd) end {
+	e, held := l.inVain(key, Transient, why.attempts, again(Transient.String(), l.retry.Delay(int(why.attempts.writes)), why.cause))
+	if !held && l.ranOut(why.attempts, subMchID) {
+		return l.bury(ctx, o, why)
+	}
+	return e
+}
+
 // unrecordedMost is the most that is waited for a store that takes nothing.
 const unrecordedMost = time.Minute
 

@@ -44,6 +44,12 @@ func replyWith(id, complaint, picture string) string {
 	return fmt.Sprintf(`{"id":%q,"complaint_id":%q,"complainted_mchid":"1900000001","response_content":"见图 %s","response_images":[%q]}`, id, complaint, id, picture)
 }
 
+// decisionWith is a rejection whose reply has one picture.
+func decisionWith(picture string) string {
+	return fmt.Sprintf(`{"id":"D1","complaint_id":"C1","action":"REJECT","reject_reason":"no",
+		"reply":{"complainted_mchid":"1900000001","response_content":"见图","response_images":["obj://pictures/%s"]}}`, picture)
+}
+
 // A picture that a command names as an object is uploaded once for each content and merchant, also over a restart of the worker
 // and under another name; the reply shows it.
 func TestAPictureIsUploadedOnce(t *testing.T) {
@@ -229,11 +235,7 @@ func TestAReplyOfADecisionWhosePictureIsGoneLater(t *testing.T) {
 	arrived, hold := make(chan struct{}, 1), make(chan struct{})
 	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
 	b.Start()
-	body := func(name string) string {
-		return fmt.Sprintf(`{"id":"D1","complaint_id":"C1","action":"REJECT","reject_reason":"no",
-			"reply":{"complainted_mchid":"1900000001","response_content":"见图","response_images":["obj://pictures/%s"]}}`, name)
-	}
-	first := b.Publish(messages.KindDecision, body("a.png"))
+	first := b.Publish(messages.KindDecision, decisionWith("a.png"))
 	<-arrived
 	check(t, store.Delete(t.Context(), "a.png"))
 	close(hold)
@@ -242,13 +244,52 @@ func TestAReplyOfADecisionWhosePictureIsGoneLater(t *testing.T) {
 		t.Errorf("letter: %+v", letter.DeadLetter)
 	}
 	b.Settled()
-	b.Publish(messages.KindDecision, body("b.png"))
+	b.Publish(messages.KindDecision, decisionWith("b.png"))
 	b.Await("D1 succeeded", func(e consumertest.Event) bool { return e.Key == "D1" && e.Status == messages.StatusSucceeded })
 	b.Drained()
 	for kind, key := range map[messages.Kind]string{messages.KindDecision: "D1", messages.KindReply: "D1:reply"} {
 		got, want := slices.Compact(b.Statuses(kind, key)), []messages.Status{"started", "failed", "started", "succeeded"}
 		if !slices.Equal(got, want) { // announced anew where the machine is slow
 			t.Errorf("%s: %v, want %v", key, got, want)
+		}
+	}
+}
+
+// Wherever the wire breaks while a command that has begun ends as a dead letter that does not bear its key, it ends, and its reply with it, once.
+func TestBreakingAroundTheEndOfWhatHasBegun(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"decision.malformed.seq-1", "reply.D1=3Areply.failed", "decision.D1.failed", "decision.seq-1.failed", "+TERM"} {
+		for _, lost := range []bool{false, true} {
+			for _, dead := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/lost=%v/dead=%v", step, lost, dead), func(t *testing.T) {
+					t.Parallel()
+					b := setup(t)
+					store := b.put(map[string][]byte{"a.png": picture(1)})
+					arrived, hold := make(chan struct{}, 1), make(chan struct{})
+					b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
+					c := &consumertest.Cut{At: step, Lost: lost, Dead: dead}
+					w := b.StartVia(c)
+					b.Publish(messages.KindDecision, decisionWith("a.png"))
+					<-arrived
+					check(t, store.Delete(t.Context(), "a.png"))
+					close(hold)
+					if dead {
+						<-w.LostWire
+						w.Kill()
+						b.Start()
+					}
+					b.End(messages.KindDecision, messages.SeqKey(1))
+					b.Settled()
+					if !c.Broken() {
+						t.Error("the story never came to that step")
+					}
+					for kind, key := range map[messages.Kind]string{messages.KindDecision: "D1", messages.KindReply: "D1:reply"} {
+						if got, want := slices.Compact(b.Statuses(kind, key)), []messages.Status{"started", "failed"}; !slices.Equal(got, want) {
+							t.Errorf("%s: %v, want %v", key, got, want)
+						}
+					}
+				})
+			}
 		}
 	}
 }

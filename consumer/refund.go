@@ -160,7 +160,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		return l.holdNow(verdict, err)
 	case Transient:
 		a.open = before.open
-		return l.laterOrExhausted(ctx, o, cmd.Key(), "", cmd.SubMchID, a, err)
+		return l.laterOrExhausted(ctx, o, cmd.Key(), cmd.SubMchID, deadEnd{reason: messages.ReasonExhausted, cause: err, attempts: a})
 	case Doubtful:
 		l.troubled(cmd.Key(), verdict, err)
 		if !l.wary() {
@@ -174,7 +174,8 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 		l.troubled(cmd.Key(), verdict, err)
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonRejected, cause: err, attempts: a})
 	default:
-		return l.triedInVain(cmd.Key(), verdict, a, again(verdict.String(), max(absenceDelay, l.retry.Delay(int(a.writes))), err))
+		later, _ := l.inVain(cmd.Key(), verdict, a, again(verdict.String(), max(absenceDelay, l.retry.Delay(int(a.writes))), err))
+		return later
 	}
 }
 
@@ -189,28 +190,6 @@ func paced(t *turn, v Verdict, err error) {
 	case answered && answer.HTTPStatus < 500:
 		t.answered(false)
 	}
-}
-
-// laterOrExhausted ends a delivery whose attempt at a command, or at a step of it, did nothing for sure.
-func (l *lane) laterOrExhausted(ctx context.Context, o *order, key, step, subMchID string, a *attempts, err error) end {
-	later := again(Transient.String(), l.retry.Delay(int(a.writes)), err)
-	if held := l.heldOver(key, Transient, later); held != nil {
-		a.spare()
-		return *held
-	}
-	if l.ranOut(a, subMchID) {
-		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, step: step, attempts: a})
-	}
-	return later
-}
-
-// triedInVain ends a delivery of which the attempt may have done something.
-func (l *lane) triedInVain(key string, verdict Verdict, a *attempts, later end) end {
-	if held := l.heldOver(key, verdict, later); held != nil {
-		a.spare()
-		return *held
-	}
-	return later
 }
 
 func refundRequest(c *messages.RefundCommand) *wxpay.RefundRequest {

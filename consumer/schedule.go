@@ -7,7 +7,7 @@ import (
 )
 
 // Retry says how a command is tried again. Every field must be set; the defaults are the configuration's (cmd/worker). What a held lane
-// tries does not count, nor does the time until it is released.
+// tries does not count, nor does the time for which it is held.
 type Retry struct {
 	Initial     time.Duration // wait after the first failed attempt
 	Multiplier  float64       // each further wait is this many times longer

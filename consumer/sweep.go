@@ -51,20 +51,6 @@ func (w *settler) renewOverdue(ctx context.Context) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return w.renewDue(ctx, now)
-}
-
-// serverTime is what the time is for the server that has the schedules. By ours, what is not due yet might be put off again and again.
-func (w *settler) serverTime(ctx context.Context) (time.Time, error) {
-	stream, err := w.js.Stream(ctx, w.stream)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("ask for the server's time: %w", err)
-	}
-	return stream.CachedInfo().TimeStamp, nil
-}
-
-// renewDue writes anew what is overdue at that time of the server's.
-func (w *settler) renewDue(ctx context.Context, now time.Time) (n int, err error) {
 	for m, err := range stored.From(ctx, w.nc, w.stream, w.subjects.AllSchedules(), 1) {
 		if err != nil {
 			return n, fmt.Errorf("read schedules: %w", err)
@@ -85,4 +71,13 @@ func (w *settler) renewDue(ctx context.Context, now time.Time) (n int, err error
 		}
 	}
 	return n, nil
+}
+
+// serverTime is what the time is for the server that has the schedules. By ours, what is not due yet might be put off again and again.
+func (w *settler) serverTime(ctx context.Context) (time.Time, error) {
+	stream, err := w.js.Stream(ctx, w.stream)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask for the server's time: %w", err)
+	}
+	return stream.CachedInfo().TimeStamp, nil
 }
