@@ -207,32 +207,41 @@ func TestNothingIsGivenUpWhileTheLaneIsHeld(t *testing.T) {
 	}
 }
 
-// What a held lane tried does not count for who takes the lane over, either: a worker that is started anew after the release gives nothing up.
+// What a held lane tried does not count for who takes the lane over, either, nor does the time for which it was held: a worker that is started
+// anew after the release gives nothing up.
 func TestWhatAHeldLaneTriedIsNotCountedAfterARestart(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NO_AUTH"})
-	few := func(o *consumer.Options) {
-		o.Retry.MaxAttempts, o.Retry.Initial, o.Retry.Max = 4, 90*time.Second, 90*time.Second
+	for name, most := range map[string]consumer.Retry{
+		"attempts": {MaxAttempts: 4, MaxAge: 72 * time.Hour},
+		"age":      {MaxAttempts: 25, MaxAge: 20 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NO_AUTH"})
+			few := func(o *consumer.Options) {
+				o.Retry.MaxAttempts, o.Retry.MaxAge, o.Retry.Initial, o.Retry.Max = most.MaxAttempts, most.MaxAge, 90*time.Second, 90*time.Second
+			}
+			w := b.Start(few)
+			for i := range 3 {
+				b.Publish(messages.KindReply, fmt.Sprintf(`{"id":"P%d","complaint_id":"C%d","complainted_mchid":"1900000001","response_content":"您好"}`, i, i))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), consumertest.Patience)
+			defer cancel()
+			check(t, b.Sim.AwaitRequests(ctx, wxpaytest.EndpointComplaintResponse, 17))
+			b.Sim.ClearFaults()
+			b.Await("the first one succeeded", func(e consumertest.Event) bool { return e.Status == messages.StatusSucceeded })
+			b.awaitLane("complaint-"+mchid, "")
+			check(t, w.Stop())
+			b.Start(few)
+			for i := range 3 {
+				if e := b.End(messages.KindReply, fmt.Sprintf("P%d", i)); e.Status == messages.StatusFailed {
+					t.Errorf("P%d: %+v %+v", i, e.Outcome, e.Error)
+				}
+			}
+			b.Settled()
+		})
 	}
-	w := b.Start(few)
-	for i := range 3 {
-		b.Publish(messages.KindReply, fmt.Sprintf(`{"id":"P%d","complaint_id":"C%d","complainted_mchid":"1900000001","response_content":"您好"}`, i, i))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), consumertest.Patience)
-	defer cancel()
-	check(t, b.Sim.AwaitRequests(ctx, wxpaytest.EndpointComplaintResponse, 17))
-	b.Sim.ClearFaults()
-	b.Await("the first one succeeded", func(e consumertest.Event) bool { return e.Status == messages.StatusSucceeded })
-	b.awaitLane("complaint-"+mchid, "")
-	check(t, w.Stop())
-	b.Start(few)
-	for i := range 3 {
-		if e := b.End(messages.KindReply, fmt.Sprintf("P%d", i)); e.Status == messages.StatusFailed {
-			t.Errorf("P%d: %+v %+v", i, e.Outcome, e.Error)
-		}
-	}
-	b.Settled()
 }
 
 // A lane that was held, is mended, and has nothing left that can succeed gives up what has trouble of its own.
