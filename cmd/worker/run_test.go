@@ -240,9 +240,10 @@ func build(t *testing.T) string {
 	return binary
 }
 
-func (i *installation) process(t *testing.T, binary string) *process {
+func (i *installation) process(t *testing.T, binary string, env ...string) *process {
 	t.Helper()
 	cmd := exec.Command(binary, "run", "-c", i.config)
+	cmd.Env = append(os.Environ(), env...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

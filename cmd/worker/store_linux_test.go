@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -56,18 +54,7 @@ func TestStoreFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "run", "-c", i.config)
-	cmd.Env = append(os.Environ(), fileLimit+"=2000000")
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended, unless the test failed
-	p := &process{cmd, bufio.NewScanner(stderr)}
-	p.saw(t, "worker started")
+	p := i.process(t, self, fileLimit+"=2000000")
 	ready(t, "http://"+addresses["WXPAY_HTTP_LISTEN"], http.StatusOK, "")
 	dir := filepath.Join(i.dir, "data", "nats")
 	checkConfig(t, exitDone, i.config).says("store", dir, checkOK, "")

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"wxpay-worker/internal/natstest"
 	"wxpay-worker/internal/stored"
@@ -18,14 +17,7 @@ import (
 // not nothing.
 func TestLasts(t *testing.T) {
 	t.Parallel()
-	nc := natstest.Connect(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, AllowDirect: true}); err != nil {
-		t.Fatal(err)
-	}
+	nc, js := stream(t)
 	publish := func(subject string) {
 		t.Helper()
 		m := nats.NewMsg(subject)

@@ -5,9 +5,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
-	"wxpay-worker/internal/natstest"
 	"wxpay-worker/internal/stored"
 )
 
@@ -15,14 +13,7 @@ import (
 // taken for a message.
 func TestAHeaderStatusIsThePublishers(t *testing.T) {
 	t.Parallel()
-	nc := natstest.Connect(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, AllowDirect: true}); err != nil {
-		t.Fatal(err)
-	}
+	nc, js := stream(t)
 	for _, status := range []string{"100", "204", "404", "408", "503"} {
 		m := nats.NewMsg("s." + status)
 		m.Header.Set("Status", status)

@@ -6,23 +6,14 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
-	"wxpay-worker/internal/natstest"
 	"wxpay-worker/internal/stored"
 )
 
 // All that was stored is read, over many batches, whatever else lies between; from a sequence, or from a time.
 func TestWalkReadsEverythingThatFits(t *testing.T) {
 	t.Parallel()
-	nc := natstest.Connect(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, AllowDirect: true}); err != nil {
-		t.Fatal(err)
-	}
+	nc, js := stream(t)
 	const n = 1300
 	var middle time.Time
 	for i := range n {
