@@ -110,8 +110,12 @@ func (w Streams) configs() []jetstream.StreamConfig {
 	}
 }
 
-// CheckServer refuses servers older than those whose pinned consumers and message schedules this program was measured on.
+// CheckServer refuses servers older than those whose pinned consumers and message schedules this program was measured on. It takes the version
+// as nats.Conn.ConnectedServerVersion tells it: none while the connection is lost, which is nats.ErrDisconnected, to be tried again.
 func CheckServer(version string) error {
+	if version == "" {
+		return fmt.Errorf("ask for the NATS server's version: %w", nats.ErrDisconnected)
+	}
 	have, err1 := parseVersion(version)
 	want, err2 := parseVersion(minServer)
 	if err := errors.Join(err1, err2); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"wxpay-worker/consumer"
 	"wxpay-worker/internal/natstest"
 )
 
@@ -28,6 +29,8 @@ func TestWhatPassesIsWaitedFor(t *testing.T) {
 		{context.DeadlineExceeded, false},
 		{nats.ErrNoResponders, false},
 		{nats.ErrConnectionReconnecting, false},
+		{consumer.CheckServer(""), false}, // the connection is lost just now
+		{consumer.CheckServer("2.14.9"), true},
 		{&jetstream.APIError{Code: 500, ErrorCode: 10074, Description: "replicas > 1 not supported in non-clustered mode"}, true},
 		{&jetstream.APIError{Code: 400, ErrorCode: 10058, Description: "stream name already in use with a different configuration"}, true},
 		{nats.ErrPermissionViolation, true},
