@@ -48,12 +48,14 @@ type letter struct {
 // audit compares what NATS holds with what the simulator's books say and what was asked for. It trusts nothing that the worker
 // computes but what its contract promises: subjects, statuses, headers.
 type audit struct {
-	site *site
-	load *load
+	site     *site
+	load     *load
+	operator *operator
 
 	lastOutcome, lastLetter uint64
 	events                  map[identity][]event
-	letters                 []letter
+	letters                 map[uint64]letter // by their sequence, also those that were put back
+	putBack, named          map[uint64]bool   // letters that the operator has put back, and of which a `failed` tells
 	found                   map[identity][]string
 	windows                 windows
 }
@@ -64,8 +66,8 @@ type windows struct {
 	submittedTwice int // a single NATS server that was killed has forgotten a delivery: one number, submitted twice within a minute
 }
 
-func newAudit(s *site, l *load) *audit {
-	return &audit{site: s, load: l, events: map[identity][]event{}}
+func newAudit(s *site, l *load, o *operator) *audit {
+	return &audit{site: s, load: l, operator: o, events: map[identity][]event{}, letters: map[uint64]letter{}, putBack: map[uint64]bool{}, named: map[uint64]bool{}}
 }
 
 // waiting reads which commands are still in their stream, by sequence.
@@ -93,6 +95,7 @@ func (a *audit) read(ctx context.Context) error {
 		a.lastOutcome = m.Sequence
 		id := identity{o.MchID, o.Kind, o.Key}
 		upTo, _ := strconv.ParseUint(m.Header.Get(messages.HeaderCommandsSeq), 10, 64) // only `failed` has it
+		a.named[o.DeadLetter] = true
 		a.events[id] = append(a.events[id], event{m.Sequence, m.Time, upTo, m.Header.Get(messages.HeaderWorker), o})
 		if mchid, kind, key, status, ok := a.site.subjects.ParseOutcome(m.Subject); !ok || id != (identity{mchid, kind, key}) || status != o.Status {
 			a.fault(id, "outcome %d on %s says something else than its subject", m.Sequence, m.Subject)
@@ -102,18 +105,29 @@ func (a *audit) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		d, err := messages.ParseDeadLetter(messages.Header(m.Header), m.Data)
+		l, err := readLetter(m)
 		if err != nil {
-			return fmt.Errorf("dead letter %d: %w", m.Sequence, err)
-		}
-		n, err := strconv.Atoi(nats.Header(d.Original).Get(headerCommand))
-		if err != nil {
-			n = -1
+			return err
 		}
 		a.lastLetter = m.Sequence
-		a.letters = append(a.letters, letter{m.Sequence, n, d})
+		a.letters[m.Sequence] = l
+	}
+	for _, l := range a.operator.letters() {
+		a.letters[l.sequence], a.putBack[l.sequence] = l, true
 	}
 	return nil
+}
+
+func readLetter(m *stored.Msg) (letter, error) {
+	d, err := messages.ParseDeadLetter(messages.Header(m.Header), m.Data)
+	if err != nil {
+		return letter{}, fmt.Errorf("dead letter %d: %w", m.Sequence, err)
+	}
+	n, err := strconv.Atoi(nats.Header(d.Original).Get(headerCommand))
+	if err != nil {
+		n = -1
+	}
+	return letter{m.Sequence, n, d}, nil
 }
 
 func (a *audit) fault(id identity, format string, args ...any) {
@@ -178,6 +192,7 @@ func (a *audit) complete(ctx context.Context, excuse excuses) error {
 	a.found = nil
 	a.checkCommands(func(uint64) bool { return false })
 	a.checkLetters()
+	a.checkMended()
 	a.checkRefunds()
 	a.checkComplaints(excuse)
 	a.checkAnyTime(excuse)
@@ -203,7 +218,11 @@ func (a *audit) caughtUp(ctx context.Context) error {
 	if err := a.read(ctx); err != nil {
 		return err
 	}
-	for name, have := range map[string]uint64{a.site.subjects.OutcomesStream(): a.lastOutcome, a.site.subjects.DeadLettersStream(): a.lastLetter} {
+	lastLetter := a.lastLetter
+	if len(a.letters) > 0 { // the last of the stream may have been put back
+		lastLetter = max(lastLetter, slices.Max(slices.Collect(maps.Keys(a.letters))))
+	}
+	for name, have := range map[string]uint64{a.site.subjects.OutcomesStream(): a.lastOutcome, a.site.subjects.DeadLettersStream(): lastLetter} {
 		stream, err := a.site.js.Stream(ctx, name)
 		if err != nil {
 			return err
@@ -236,10 +255,10 @@ func (a *audit) checkCommands(open func(sequence uint64) bool) {
 func (a *audit) checkEnd(c *command, sequence uint64, letters []letter) {
 	id := identity{c.mchid, c.kind, c.key}
 	own := id
-	if c.fate == malformed || c.fate == conflict {
+	if c.fate == malformed || c.fate == conflict || c.misspelt {
 		own.key = messages.SeqKey(sequence)
 	}
-	if len(letters) > 1 {
+	if n := len(slices.DeleteFunc(slices.Clone(letters), a.early)); n > 1 {
 		a.fault(own, "command %d (sequence %d) has %d dead letters", c.n, sequence, len(letters))
 	}
 	var reason messages.Reason
@@ -247,7 +266,11 @@ func (a *audit) checkEnd(c *command, sequence uint64, letters []letter) {
 		reason = letters[0].Reason
 	}
 	done, failed := false, false
-	for _, e := range a.events[own] {
+	events := a.events[own]
+	if c.misspelt {
+		events = slices.Concat(events, a.events[id])
+	}
+	for _, e := range events {
 		switch e.Status {
 		case messages.StatusFailed:
 			failed = failed || e.upTo >= sequence || len(letters) > 0 && e.DeadLetter == letters[0].sequence
@@ -256,17 +279,23 @@ func (a *audit) checkEnd(c *command, sequence uint64, letters []letter) {
 			done = true
 		}
 	}
-	want := map[fate]messages.Reason{malformed: messages.ReasonMalformed, conflict: messages.ReasonConflict, rejected: messages.ReasonRejected}[c.fate]
+	want := map[fate]messages.Reason{
+		malformed: messages.ReasonMalformed, conflict: messages.ReasonConflict, rejected: messages.ReasonRejected, mended: messages.ReasonRejected,
+	}[c.fate]
+	if c.misspelt {
+		want = messages.ReasonMalformed
+	}
 	switch {
 	case c.fate == good && reason != "":
 		a.fault(id, "command %d (sequence %d), which is good, has a dead letter: %s", c.n, sequence, reason)
 	case c.fate == good && !done:
 		a.fault(id, "command %d (sequence %d) is gone from its stream and has no outcome", c.n, sequence)
+	case c.fate == mended && done:
 	case c.fate != good && done:
 		a.fault(own, "command %d (sequence %d), which is %s, was carried out", c.n, sequence, c.fate)
 	case c.fate != good && !failed:
 		a.fault(own, "command %d (sequence %d), which is %s, is gone from its stream and has no `failed`", c.n, sequence, c.fate)
-	case c.fate == rejected && reason == "": // ended by the `failed` of the same command under an earlier sequence
+	case (c.fate == rejected || c.fate == mended) && reason == "": // ended by the `failed` of the same command under an earlier sequence
 	case c.fate != good && reason != want:
 		a.fault(own, "command %d (sequence %d) is %s; its dead letter says %q", c.n, sequence, c.fate, reason)
 	}
@@ -275,9 +304,11 @@ func (a *audit) checkEnd(c *command, sequence uint64, letters []letter) {
 // checkEvents: the events of each key are a life that the contract knows, of something that was asked for.
 func (a *audit) checkEvents() {
 	asked := a.asked()
-	letters := map[uint64]letter{}
-	for _, l := range a.letters {
-		letters[l.sequence] = l
+	mendable := map[identity]bool{}
+	for _, c := range a.load.commands() {
+		if c.fate == mended {
+			mendable[identity{c.mchid, c.kind, c.key}] = true
+		}
 	}
 	for id, events := range a.events {
 		var finals []messages.Status
@@ -286,11 +317,11 @@ func (a *audit) checkEvents() {
 			switch {
 			case e.Status == messages.StatusAccepted:
 				accepted++
-				if len(finals) > 0 {
+				if len(finals) > 0 && !(mendable[id] && len(afterFailures(finals)) == 0) {
 					a.fault(id, "`accepted` (outcome %d) after an end", e.sequence)
 				}
 			case e.Status == messages.StatusFailed:
-				if l, there := letters[e.DeadLetter]; !there {
+				if l, there := a.letters[e.DeadLetter]; !there {
 					a.fault(id, "`failed` (outcome %d) names dead letter %d, which is not there", e.sequence, e.DeadLetter)
 				} else if l.MchID != id.mchid || l.Key != id.key && l.Key+":reply" != id.key {
 					a.fault(id, "`failed` (outcome %d) names the dead letter of %s %s", e.sequence, l.MchID, l.Key)
@@ -300,11 +331,33 @@ func (a *audit) checkEvents() {
 				finals = append(finals, e.Status)
 			}
 		}
+		if mendable[id] {
+			finals = afterFailures(finals)
+		}
 		if !oneEnd(finals) || accepted > 1 {
 			a.fault(id, "ended %d times (accepted %d times): %v", len(finals), accepted, finals)
 		}
 		if !asked[id] && !strings.HasPrefix(id.key, "seq-") {
 			a.fault(id, "an outcome of something that nobody asked for")
+		}
+	}
+}
+
+// afterFailures are the ends of what was put back until it did not fail.
+func afterFailures(finals []messages.Status) []messages.Status {
+	for len(finals) > 0 && finals[0] == messages.StatusFailed {
+		finals = finals[1:]
+	}
+	return finals
+}
+
+// checkMended: what was put back has been carried out, and no letter of it is left.
+func (a *audit) checkMended() {
+	for _, c := range a.load.commands() {
+		id := identity{c.mchid, c.kind, c.key}
+		events := a.events[id]
+		if c.fate == mended && (len(events) == 0 || events[len(events)-1].Status == messages.StatusFailed) {
+			a.fault(id, "put back, and not carried out")
 		}
 	}
 }
@@ -324,7 +377,7 @@ func oneEnd(finals []messages.Status) bool {
 func (a *audit) asked() map[identity]bool {
 	asked := map[identity]bool{}
 	for _, c := range a.load.commands() {
-		if c.fate != good && c.fate != rejected {
+		if !c.fate.done() && c.fate != rejected {
 			continue
 		}
 		asked[identity{c.mchid, c.kind, c.key}] = true
@@ -338,30 +391,31 @@ func (a *audit) asked() map[identity]bool {
 
 // checkLetters: each dead letter has its `failed`, and one command one letter.
 func (a *audit) checkLetters() {
-	named := map[uint64]bool{}
-	for _, events := range a.events {
-		for _, e := range events {
-			named[e.DeadLetter] = true
-		}
-	}
 	commands := a.load.commands()
 	by := map[uint64]uint64{}
 	for _, l := range a.letters {
 		id := identity{l.MchID, l.Kind, l.Key}
-		if !named[l.sequence] {
+		if l.n < 0 || l.n >= len(commands) {
+			a.fault(id, "dead letter %d (%s) of a command that nobody published", l.sequence, l.Reason)
+		} else if c := commands[l.n]; c.body != string(l.Command) {
+			a.fault(id, "dead letter %d does not hold the bytes of command %d", l.sequence, c.n)
+		}
+		if a.early(l) {
+			continue
+		}
+		if !a.named[l.sequence] {
 			a.fault(id, "dead letter %d (%s, command sequence %d) has no `failed`", l.sequence, l.Reason, l.StreamSeq)
 		}
 		if other, twice := by[l.StreamSeq]; twice {
 			a.fault(id, "command sequence %d has dead letters %d and %d", l.StreamSeq, other, l.sequence)
 		}
 		by[l.StreamSeq] = l.sequence
-		if l.n < 0 || l.n >= len(commands) {
-			a.fault(id, "dead letter %d (%s) of a command that nobody published", l.sequence, l.Reason)
-		} else if c := commands[l.n]; c.body != string(l.Command) {
-			a.fault(id, "dead letter %d does not hold the bytes of command %d", l.sequence, c.n)
-		}
 	}
 }
+
+// early reports whether a letter was put back before its `failed` was told, as when outcomes were not taken. Its command, which is still in the
+// stream, then gets another one: what that puts back turns out to be done.
+func (a *audit) early(l letter) bool { return a.putBack[l.sequence] && !a.named[l.sequence] }
 
 // wishes are all refunds that may be made, by merchant and number.
 func (a *audit) wishes() map[identity]*wish {
@@ -385,8 +439,8 @@ func (a *audit) checkRefunds() {
 		}
 		made[id] = true
 		w := wishes[id]
-		if w == nil || w.amount != r.Amount || w.order != r.TransactionID {
-			a.fault(id, "refunded %d fen of order %s, which nobody asked for", r.Amount, r.TransactionID)
+		if w == nil || w.amount != r.Amount || w.order != r.TransactionID || w.sub != r.SubMchID {
+			a.fault(id, "refunded %d fen of order %s of %s, which nobody asked for", r.Amount, r.TransactionID, r.SubMchID)
 		}
 		events := a.events[id]
 		if len(events) == 0 {
@@ -426,21 +480,23 @@ func (a *audit) checkRequests() {
 		switch r.Endpoint {
 		case wxpaytest.EndpointRefundCreate:
 			var body struct {
+				Sub    string `json:"sub_mchid"`
 				Number string `json:"out_refund_no"`
 				Order  string `json:"transaction_id"`
 				Amount struct{ Refund, Total int64 }
 			}
 			err = json.Unmarshal(r.Body, &body)
-			got = wish{body.Number, body.Order, body.Amount.Refund, body.Amount.Total}
+			got = wish{body.Sub, body.Number, body.Order, body.Amount.Refund, body.Amount.Total}
 		case wxpaytest.EndpointV2Refund:
 			var body struct {
+				Sub    string `xml:"sub_mch_id"`
 				Number string `xml:"out_refund_no"`
 				Order  string `xml:"transaction_id"`
 				Refund int64  `xml:"refund_fee"`
 				Total  int64  `xml:"total_fee"`
 			}
 			err = xml.Unmarshal(r.Body, &body)
-			got = wish{body.Number, body.Order, body.Refund, body.Total}
+			got = wish{body.Sub, body.Number, body.Order, body.Refund, body.Total}
 		default:
 			continue
 		}
@@ -476,9 +532,9 @@ func (a *audit) checkComplaints(excuse excuses) {
 			switch {
 			case c.fate == conflict && said > 0:
 				a.fault(id, "the reply of a conflicting command was sent")
-			case c.fate == good && said > 1 && excuse.stopped && a.afterThaw(c):
+			case c.fate.done() && said > 1 && excuse.stopped && a.afterThaw(c):
 				a.windows.repliedTwice++
-			case c.fate == good && said != 1:
+			case c.fate.done() && said != 1:
 				a.fault(id, "replied %d times", said)
 			}
 		}

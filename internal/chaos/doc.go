@@ -4,8 +4,10 @@
 // An installation is one NATS server, or a cluster of three, on loopback (the built tool, its store synced on every write), three
 // workers (the built program), a wire between each of these and each NATS node that can be cut, slowed and blocked, and the
 // simulator of WeChat Pay, over TLS, in the test's own process, so that its faults can be scripted. A publisher sends refunds by
-// v3 and v2, decisions with replies and refunds, replies, completions, for ten merchants at a steady rate; some twice, some in
-// conflict with others, some malformed. Refunds end some seconds after they were accepted, one in ten not well.
+// v3 and v2, decisions with replies and refunds, replies, completions, for ten merchants, two of which are service providers, at a
+// steady rate; some twice, some in conflict with others, some malformed. Refunds end some seconds after they were accepted, one in
+// ten not well. An operator sees to what can be mended, an order that was not there or a misspelt reply, and puts its dead letter back,
+// with the tool, half of the time killed on its way.
 //
 // A run is a row of phases. In each some hardships (hardship_test.go) are at work; then everything is put right again, and once
 // every command has ended the auditor (audit_test.go) compares what was published, the commands stream, the outcomes, the dead
@@ -13,7 +15,8 @@
 //
 //   - Every command, under each sequence that the stream confirmed, has exactly one end, and the right one: what is good is carried
 //     out, whatever happened, and nothing else is. No dead letter without its `failed`, no `failed` without its dead letter, one
-//     dead letter for a command.
+//     dead letter for a command, unless it was put back before its `failed` could be told.
+//   - What was put back is carried out in the end, once, however often that was and wherever the tool was killed.
 //   - The books hold exactly the refunds that were asked for, each once; the last outcome of each says what they say.
 //   - Every create call bore a number and parameters of a command.
 //   - Users were told each reply once; each complaint was decided once, in the way that was asked for.
@@ -61,6 +64,8 @@
 //   - Refunds that nobody followed any more, since a schedule that falls due while the store is full never fires (nats-server 2.15.2):
 //     consumer.TestARefundIsFollowedAfterTheStoreWasFull.
 //   - Looks at accepted refunds above their share of the quota when they change hands: fewer since, and within what is told above.
+//   - A worker that ended at its start, since the connection was lost while it asked for the server's version:
+//     TestWhatPassesIsWaitedFor of cmd/worker.
 //   - A dead letter whose command was put back before its `failed` was told, and an original that was delivered once more and ended
 //     the later try: dlq.TestALetterIsPutBackBeforeItsFailureIsTold, dlq.TestTheOriginalDoesNotEndALaterTry.
 //

@@ -18,11 +18,11 @@ type phase struct {
 	patients map[string]bool
 }
 
-// latencies are, by merchant, how long good commands of a phase took from their first publish to their first `accepted` or end.
+// latencies are, by who pays, how long good commands of a phase took from their first publish to their first `accepted` or end.
 // Second refunds of one order, which have to wait for a minute, are left out.
-func (a *audit) latencies(phase int, of func(mchid string) bool) (all []time.Duration) {
+func (a *audit) latencies(phase int, of func(payer string) bool) (all []time.Duration) {
 	for _, c := range a.load.commands() {
-		if c.fate != good || c.after != nil || !of(c.mchid) {
+		if c.fate != good || c.after != nil || !of(c.payer()) {
 			continue
 		}
 		c.mu.Lock()

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"strconv"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"wxpay-worker/internal/stored"
 	"wxpay-worker/wxpay/wxpaytest"
@@ -20,7 +23,7 @@ type trial struct {
 	length  time.Duration
 	hasty   bool               // see plan
 	alone   bool               // nothing else is broken
-	patient func(mchid string) // marks a merchant whose latency is not the others'
+	patient func(payer string) // marks a merchant, or sub-merchant, whose latency is not the others'
 }
 
 // hardship is one kind of break. It goes on for about the phase's length and has put everything right again when it returns.
@@ -51,6 +54,7 @@ var hardships = []hardship{
 	{"wires slow and blocked", slowWires},
 	{skewedName, skewClock},
 	{"NATS store full", fillStore},
+	{"one stream full", fillStream},
 }
 
 func named(names ...string) (some []hardship) {
@@ -213,27 +217,32 @@ func (t *trial) badAnswer() wxpaytest.Fault {
 	return f
 }
 
-// holdMerchant lets one merchant's own trouble last for the phase, and then checks that the others did not wait for it.
+// holdMerchant lets one merchant's own trouble last for the phase, and then checks that the others did not wait for it. A want of balance of a
+// provider's is one of its sub-merchants': the provider's other one does not wait, either.
 func holdMerchant(ctx context.Context, t *trial) error {
 	merchant := t.r.IntN(merchants)
 	kind := t.r.IntN(3)
-	t.patient(mchid(merchant))
+	payer := mchid(merchant)
+	if kind == 0 && isProvider(merchant) {
+		payer = subMchID(merchant, t.r.IntN(2))
+	}
+	t.patient(payer)
 	switch kind {
 	case 0:
-		t.sim.SetBalance(mchid(merchant), 0)
+		t.sim.SetBalance(payer, 0)
 	case 1:
 		t.sim.Fault(wxpaytest.Fault{MchID: mchid(merchant), Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: "NO_AUTH"})
 	default:
 		t.sim.Fault(wxpaytest.Fault{MchID: mchid(merchant), Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"})
 	}
-	t.did("merchant held", "%s by %s", mchid(merchant), []string{"NOT_ENOUGH", "NO_AUTH", "SIGN_ERROR"}[kind])
+	t.did("merchant held", "%s by %s", payer, []string{"NOT_ENOUGH", "NO_AUTH", "SIGN_ERROR"}[kind])
 	pause(ctx, t.length)
 	if t.alone {
-		if err := t.others(ctx, mchid(merchant)); err != nil {
+		if err := t.others(ctx, payer); err != nil {
 			return err
 		}
 	}
-	t.sim.SetBalance(mchid(merchant), -1)
+	t.sim.SetBalance(payer, -1)
 	t.sim.ClearFaults() // what else is scripted is lost too: it has happened to somebody already, or comes again
 	return nil
 }
@@ -257,7 +266,7 @@ func drownMerchant(ctx context.Context, t *trial) error {
 func (t *trial) others(ctx context.Context, patient string) error {
 	last := "nothing"
 	err := eventually(ctx, patience, func(ctx context.Context) error {
-		waits, _, err := t.unfinished(ctx, patient)
+		waits, _, err := t.load.unfinished(ctx, patient)
 		if err == nil && waits != "" {
 			last = waits
 			err = fmt.Errorf("%s waits although only %s has trouble", waits, patient)
@@ -267,7 +276,7 @@ func (t *trial) others(ctx context.Context, patient string) error {
 	if err != nil {
 		return err
 	}
-	_, left, err := t.unfinished(ctx, patient)
+	_, left, err := t.load.unfinished(ctx, patient)
 	if err == nil && left == 0 {
 		return fmt.Errorf("the others' commands ended, the last on %s, and none of %s waits: was it in trouble?", last, patient)
 	}
@@ -277,12 +286,17 @@ func (t *trial) others(ctx context.Context, patient string) error {
 
 // unfinished returns the subject of a command that waits and is not the patient's, "" if there is none; then also how many of the
 // patient wait.
-func (s *site) unfinished(ctx context.Context, patient string) (other string, left int, err error) {
+func (l *load) unfinished(ctx context.Context, patient string) (other string, left int, err error) {
+	s := l.site
 	for m, err := range stored.From(ctx, s.nc, s.subjects.CommandsStream(), s.subjects.Prefix+".command.>", 1) {
 		if err != nil {
 			return "", 0, err
 		}
-		if of, _, _ := s.subjects.ParseCommand(m.Subject); of != patient {
+		n, err := strconv.Atoi(m.Header.Get(headerCommand))
+		if err != nil {
+			return "", 0, err
+		}
+		if c := l.command(n); c == nil || c.payer() != patient && c.mchid != patient {
 			return m.Subject, 0, nil
 		}
 		left++
@@ -389,5 +403,30 @@ func fillStore(ctx context.Context, t *trial) error {
 		t.did("store full", "for %s", lasts)
 		pause(ctx, lasts)
 		return eventually(ctx, patience, func(context.Context) error { return empty() })
+	})
+}
+
+// fillStream lets one of the streams that the workers write to take nothing for a while: what one of them says can be recorded, and what another
+// says cannot.
+func fillStream(ctx context.Context, t *trial) error {
+	streams := []string{t.subjects.OutcomesStream(), t.subjects.DeadLettersStream(), t.subjects.SettlementsStream()}
+	return t.again(ctx, time.Second, 4*time.Second, func() error {
+		name, lasts := streams[t.r.IntN(len(streams))], t.between(2*time.Second, 5*time.Second)
+		stream, err := t.js.Stream(ctx, name)
+		if err != nil {
+			return nil // a node is away
+		}
+		config := stream.CachedInfo().Config
+		full := config
+		full.MaxMsgs, full.Discard = 1, jetstream.DiscardNew // it deletes nothing
+		if _, err := t.js.UpdateStream(ctx, full); err != nil {
+			lasts = 0 // a node is away; it may have taken it all the same
+		}
+		t.did("stream full", "%s for %s", name, lasts)
+		pause(ctx, lasts)
+		return eventually(ctx, patience, func(ctx context.Context) error {
+			_, err := t.js.UpdateStream(ctx, config)
+			return err
+		})
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +24,11 @@ const (
 	rejected  fate = "rejected"  // a dead letter: WeChat Pay says no
 	malformed fate = "malformed" // a dead letter: it cannot be understood
 	conflict  fate = "conflict"  // a dead letter: its identity is a good command's
+	mended    fate = "mended"    // a dead letter, until the operator has seen to it and has put it back; then carried out, once
 )
+
+// done reports whether the command is carried out in the end.
+func (f fate) done() bool { return f == good || f == mended }
 
 // command is something that a publisher wants done, and what it knows of it. It may be published several times.
 type command struct {
@@ -37,6 +42,7 @@ type command struct {
 	text      string // of the reply, alone or within a decision
 	action    string // of a decision
 	refund    *wish  // of a refund, alone or within a decision
+	misspelt  bool   // what the operator corrects is the command itself
 	after     *command
 	continued bool          // its order has a second refund; guarded by load.mu
 	stored    chan struct{} // closed when the stream has confirmed it for the first time
@@ -47,8 +53,17 @@ type command struct {
 	sequences []uint64  // under which the stream has confirmed it; guarded by mu
 }
 
+// payer is out of whose purse the command is paid, or whose complaint it is: the merchant's, or that of a provider's sub-merchant.
+func (c *command) payer() string {
+	if c.refund != nil && c.refund.sub != "" {
+		return c.refund.sub
+	}
+	return c.mchid
+}
+
 // wish is what a refund shall be.
 type wish struct {
+	sub           string // of a provider's
 	number, order string
 	amount, total int64
 }
@@ -110,11 +125,17 @@ func (l *load) next() []*command {
 		return []*command{l.second(merchant)}
 	case lot < 58:
 		return []*command{l.refund(merchant, good)}
-	case lot < 62 && l.hasty:
-		return []*command{l.refund(0, rejected)}
-	case lot < 62:
-		return []*command{l.refund(merchant, rejected)}
-	case lot < 67:
+	case lot < 63:
+		if l.hasty {
+			merchant = 0
+		}
+		if lot < 60 {
+			return []*command{l.refund(merchant, rejected)}
+		}
+		return []*command{l.refund(merchant, mended)}
+	case lot < 65:
+		return []*command{l.misspelt(l.reply(merchant, mended))}
+	case lot < 68:
 		return []*command{l.malformed(merchant)}
 	case lot < 73:
 		if earlier := l.earlier(func(c *command) bool { return true }); earlier != nil {
@@ -127,9 +148,9 @@ func (l *load) next() []*command {
 		}
 		return []*command{l.refund(merchant, good)}
 	case lot < 86:
-		return []*command{l.reply(merchant)}
+		return []*command{l.reply(merchant, good)}
 	case lot < 90:
-		reply := l.reply(merchant)
+		reply := l.reply(merchant, good)
 		return []*command{reply, l.complete(reply)}
 	case lot < 97:
 		return []*command{l.approve(merchant)}
@@ -172,30 +193,38 @@ func (l *load) add(c *command, fields map[string]any) *command {
 	return c
 }
 
-// order is a new order of the merchant that was paid.
-func (l *load) order(merchant int, total int64) string {
+// order is a new order that was paid, of the merchant or of the provider's sub-merchant.
+func (l *load) order(merchant int, sub string, total int64) string {
 	id := fmt.Sprintf("42%026d", len(l.all)+1)
-	l.site.sim.AddOrder(wxpaytest.Order{MchID: mchid(merchant), TransactionID: id, Total: total})
+	l.site.sim.AddOrder(wxpaytest.Order{MchID: mchid(merchant), SubMchID: sub, TransactionID: id, Total: total})
 	return id
 }
 
 func (w *wish) fields() map[string]any {
-	return map[string]any{
+	f := map[string]any{
 		"out_refund_no": w.number, "transaction_id": w.order,
 		"amount": map[string]any{"refund": w.amount, "total": w.total},
 	}
+	if w.sub != "" {
+		f["sub_mchid"] = w.sub
+	}
+	return f
 }
 
 func (l *load) wish(merchant int) *wish {
 	amount := 1 + l.r.Int64N(100)
-	return &wish{number: fmt.Sprintf("R*%d|%d", l.r.IntN(1000), len(l.all)), amount: amount, total: amount * 3}
+	w := &wish{number: fmt.Sprintf("R*%d|%d", l.r.IntN(1000), len(l.all)), amount: amount, total: amount * 3}
+	if isProvider(merchant) {
+		w.sub = subMchID(merchant, l.r.IntN(2))
+	}
+	return w
 }
 
-// refund is of an order of its own: one that exists, unless it is to be rejected.
+// refund is of an order of its own: one that exists, unless it is to be rejected at first.
 func (l *load) refund(merchant int, f fate) *command {
 	w := l.wish(merchant)
 	if f == good {
-		w.order = l.order(merchant, w.total)
+		w.order = l.order(merchant, w.sub, w.total)
 	} else {
 		w.order = fmt.Sprintf("99%026d", len(l.all))
 	}
@@ -218,7 +247,7 @@ func (l *load) second(merchant int) *command {
 	return l.add(c, w.fields())
 }
 
-var misspelt = []struct {
+var unreadable = []struct {
 	kind messages.Kind
 	body string
 }{
@@ -233,7 +262,7 @@ var misspelt = []struct {
 }
 
 func (l *load) malformed(merchant int) *command {
-	m := misspelt[l.r.IntN(len(misspelt))]
+	m := unreadable[l.r.IntN(len(unreadable))]
 	return l.add(&command{mchid: mchid(merchant), kind: m.kind, fate: malformed, body: m.body}, map[string]any{})
 }
 
@@ -261,11 +290,23 @@ func (l *load) newComplaint(merchant int, order string) string {
 	return id
 }
 
-func (l *load) reply(merchant int) *command {
+func (l *load) reply(merchant int, f fate) *command {
 	n := len(l.all)
-	c := &command{mchid: mchid(merchant), kind: messages.KindReply, key: fmt.Sprintf("P-%d", n), fate: good, text: fmt.Sprintf("您好 %d", n)}
-	c.complaint = l.newComplaint(merchant, l.order(merchant, 300))
+	c := &command{mchid: mchid(merchant), kind: messages.KindReply, key: fmt.Sprintf("P-%d", n), fate: f, text: fmt.Sprintf("您好 %d", n)}
+	c.complaint = l.newComplaint(merchant, l.order(merchant, "", 300))
 	return l.add(c, map[string]any{"complainted_mchid": c.mchid, "response_content": c.text})
+}
+
+// The operator corrects a misspelt command by a JSON merge patch.
+const (
+	misspelling = `,"respnse":"x"}`
+	correction  = `{"respnse":null}`
+)
+
+// misspelt is a command that has one field too many.
+func (l *load) misspelt(c *command) *command {
+	c.body, c.misspelt = strings.TrimSuffix(c.body, "}")+misspelling, true
+	return c
 }
 
 // complete reports a complaint as finished to which reply is the reply: it would be refused before that.
@@ -278,7 +319,7 @@ func (l *load) complete(reply *command) *command {
 func (l *load) approve(merchant int) *command {
 	n := len(l.all)
 	w := l.wish(merchant)
-	w.order = l.order(merchant, w.total)
+	w.order = l.order(merchant, w.sub, w.total)
 	c := &command{mchid: mchid(merchant), kind: messages.KindDecision, key: fmt.Sprintf("D-%d", n), fate: good, action: "APPROVE", text: fmt.Sprintf("同意退款 %d", n), refund: w}
 	c.complaint = l.newComplaint(merchant, w.order)
 	return l.add(c, map[string]any{
@@ -289,7 +330,7 @@ func (l *load) approve(merchant int) *command {
 
 func (l *load) reject(merchant int) *command {
 	c := &command{mchid: mchid(merchant), kind: messages.KindDecision, key: fmt.Sprintf("D-%d", len(l.all)), fate: good, action: "REJECT"}
-	c.complaint = l.newComplaint(merchant, l.order(merchant, 300))
+	c.complaint = l.newComplaint(merchant, l.order(merchant, "", 300))
 	return l.add(c, map[string]any{"action": c.action, "reject_reason": "拒绝退款"})
 }
 
@@ -336,6 +377,16 @@ func (c *command) confirmed(sequence uint64) {
 	if c.sequences = append(c.sequences, sequence); len(c.sequences) == 1 {
 		close(c.stored)
 	}
+}
+
+// command is the one of that number; nil if there is none.
+func (l *load) command(n int) *command {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n < 0 || n >= len(l.all) {
+		return nil
+	}
+	return l.all[n]
 }
 
 // commands are all that were made so far.

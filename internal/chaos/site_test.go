@@ -65,6 +65,12 @@ func mchid(i int) string { return fmt.Sprintf("19000000%02d", i+1) }
 // isV2 reports whether the merchant refunds by API v2.
 func isV2(i int) bool { return i >= merchants-v2Merchants }
 
+// isProvider reports whether the merchant is a service provider, which refunds for its two sub-merchants: one by v3, one by v2.
+func isProvider(i int) bool { return i == 1 || i == merchants-1 }
+
+// subMchID is one of a provider's two.
+func subMchID(i, which int) string { return fmt.Sprintf("19100000%02d", 2*i+which) }
+
 // newSite starts everything and returns when the streams are there.
 func newSite(t *testing.T, r *rand.Rand, nodes int) *site {
 	t.Helper()
@@ -111,7 +117,11 @@ func (s *site) startSimulator(t *testing.T, r *rand.Rand) {
 	check(t, err)
 	t.Cleanup(s.sim.Close)
 	for i := range merchants {
-		s.creds = append(s.creds, s.sim.AddMerchant(wxpaytest.Merchant{MchID: mchid(i)}))
+		m := wxpaytest.Merchant{MchID: mchid(i)}
+		if isProvider(i) {
+			m.Provider, m.SubMchIDs = true, []string{subMchID(i, 0), subMchID(i, 1)}
+		}
+		s.creds = append(s.creds, s.sim.AddMerchant(m))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -206,6 +216,9 @@ func (s *site) configure(version string) error {
 		fmt.Fprintf(&y, "  - mchid: %[1]q\n    serial_no: %[2]q\n    private_key_file: %[1]s_key.pem\n    public_keys: [{id: %[3]s, file: %[1]s_pub.pem}]\n",
 			c.MchID, c.SerialNo, c.PublicKeyID)
 		fmt.Fprintf(&y, "    quota: {refunds: %d/s, complaints: %d/m, queries: %d/s}\n", refundQuota, complaintQuota, queryQuota)
+		if isProvider(i) {
+			fmt.Fprintf(&y, "    sub_merchants: true\n")
+		}
 		if isV2(i) {
 			files[c.MchID+"_v2.key"] = []byte(c.APIv2Key)
 			fmt.Fprintf(&y, "    refund_api: v2\n    v2: {appid: %[2]s, api_key_file: %[1]s_v2.key, client_cert_file: %[1]s_cert.pem, client_key_file: %[1]s_key.pem}\n",
