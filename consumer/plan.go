@@ -110,7 +110,7 @@ type Difference struct {
 	Have    string `json:"have,omitempty"`
 	Want    string `json:"want,omitempty"`
 	Step    Step   `json:"step"`
-	Why     string `json:"why,omitempty"` // of all but StepChange
+	Why     string `json:"why,omitempty"` // of StepKeep and StepMend
 }
 
 func (d Difference) String() string {

@@ -27,8 +27,8 @@ type DeadLetter struct {
 	RequestID string
 	// Attempts counts deliveries that sent at least one writing call, as far as known.
 	Attempts int
-	// FirstAt is when the command was stored, FailedAt when it was given up. Written in UTC with milliseconds; a zero time is not
-	// written.
+	// FirstAt is when the command was first tried: when its first writing call began, or, if none was made, when the delivery that
+	// ended it arrived. FailedAt is when it was given up. Written in UTC with milliseconds; a zero time is not written.
 	FirstAt, FailedAt time.Time
 	// Subject and StreamSeq are where the command stood in the commands stream. The sequence identifies the dead letter: one
 	// command makes one.

@@ -32,7 +32,8 @@ type Outcome struct {
 	DeadLetter uint64   `json:"dead_letter,omitempty"`
 }
 
-// Refund is what WeChat Pay says of a refund. Texts are WeChat Pay's own, unchanged; "" is what it did not say.
+// Refund is what WeChat Pay says of a refund. Texts are WeChat Pay's own, in the words of API v3 also for a merchant who refunds by v2;
+// "" is what it did not say.
 //
 // Source: 申请退款 and 查询单笔退款, https://pay.weixin.qq.com/doc/v3/merchant/4013071036 and
 // https://pay.weixin.qq.com/doc/v3/merchant/4013071041, read 2026-08
@@ -45,7 +46,7 @@ type Refund struct {
 	Channel       string `json:"channel,omitempty"` // ORIGINAL, BALANCE, OTHER_BALANCE, OTHER_BANKCARD
 	// UserReceivedAccount is where the money went. It is payer data: it goes into outcomes, and nowhere else.
 	UserReceivedAccount string `json:"user_received_account,omitempty"`
-	SuccessTime         string `json:"success_time,omitempty"` // RFC 3339 (API v2: yyyy-MM-dd HH:mm:ss); only with SUCCESS
+	SuccessTime         string `json:"success_time,omitempty"` // RFC 3339, by API v2 too; only with SUCCESS
 	Amount              Amount `json:"amount"`
 }
 

@@ -21,7 +21,7 @@ type RefundRequest struct {
 	OutTradeNo    string `json:"out_trade_no,omitempty"`   // ≤ 32; the merchant's order number
 	OutRefundNo   string `json:"out_refund_no"`            // 1–64 of [0-9A-Za-z_-|*@]; the identity of this refund
 	Reason        string `json:"reason,omitempty"`         // ≤ 80 bytes (26 Han characters); shown to the payer
-	NotifyURL     string `json:"notify_url,omitempty"`     // ≤ 256; https, no query
+	NotifyURL     string `json:"notify_url,omitempty"`     // ≤ 256; an absolute URL without query
 	FundsAccount  string `json:"funds_account,omitempty"`  // AVAILABLE or UNSETTLED; empty = the default purse
 
 	Amount RefundAmount `json:"amount"`

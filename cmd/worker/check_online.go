@@ -35,8 +35,8 @@ func (k *checking) online(ctx context.Context, keys []credentials) {
 	}
 }
 
-// v3 returns the merchant's client of version 3 for one host.
-func (k *checking) v3(m *credentials, hosts []string, transport *http.Transport) (wxpay.Config, error) {
+// v3Config is what a client of version 3 is made of that calls these hosts for the merchant.
+func (k *checking) v3Config(m *credentials, hosts []string, transport *http.Transport) (wxpay.Config, error) {
 	config := wxpay.Config{
 		MchID: m.mchID, SerialNo: m.serialNo, Signer: m.signer, Hosts: hosts, Transport: transport, Timeout: k.config.WechatPay.Timeout,
 	}
@@ -54,7 +54,7 @@ func (k *checking) askHost(ctx context.Context, m *credentials, host string, tra
 	if m.subMerchants {
 		subMchID = m.mchID // a provider must name one; none of its own is known here
 	}
-	config, err := k.v3(m, []string{host}, transport)
+	config, err := k.v3Config(m, []string{host}, transport)
 	var client *wxpay.Client
 	if err == nil {
 		client, err = wxpay.New(config)
@@ -160,7 +160,7 @@ func (k *checking) clock(host string, answer *wxpay.Error, ours time.Time) bool 
 // certificates downloads the platform certificates, as worker run will.
 func (k *checking) certificates(ctx context.Context, m *credentials, transport *http.Transport) {
 	const check = "platform_certificates"
-	config, err := k.v3(m, k.config.WechatPay.Hosts, transport)
+	config, err := k.v3Config(m, k.config.WechatPay.Hosts, transport)
 	source, ok := config.Keys.(*wxpay.Certificates)
 	if err != nil || !ok {
 		k.unknown(check, m.mchID, "cannot be downloaded", "see above")

@@ -58,7 +58,7 @@ var parts = []struct {
 	help    string
 	measure func(*bench, context.Context) error
 }{
-	{"machine", "what this machine does: signatures, fsyncs, the simulator", (*bench).machine},
+	{"machine", "what this machine does: signatures, the answering side's too, and fsyncs", (*bench).machine},
 	{"stores", "a refund's two records: one server and three, synced and not, one by one and as an atomic batch", (*bench).stores},
 	{"throughput", "commands/s and processor time per command, beside a naive consumer, a careful one and the bare loop", (*bench).throughput},
 	{"latency", "from publishing to the request leaving the worker, at half load", (*bench).latency},

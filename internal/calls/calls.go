@@ -64,7 +64,7 @@ type Answer struct {
 	Took time.Duration
 	// Code is one of a bounded number of words: OK; WeChat Pay's own code, in upper case, if the answer proves to be its; or one of
 	// ours, in lower case: http_<status> for a refusal that is proven and has no code, unproven_<status>, no_answer (it may have
-	// happened), unreached (nothing was sent), invalid (it cannot be sent), unsigned (it could not be signed).
+	// happened), unreached (nothing was sent), invalid (it cannot be sent), unsigned (it could not be signed), panicked.
 	Code       string
 	HTTPStatus int    // 0 if there was no answer; after a success the one that WeChat Pay documents
 	RequestID  string // "" after a success

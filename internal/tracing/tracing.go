@@ -7,7 +7,7 @@
 // Everything is set by OpenTelemetry's own environment variables. Where they ask for nothing, FromEnvironment returns nil, and
 // nothing of OpenTelemetry runs.
 //
-//	t, err := tracing.FromEnvironment(ctx, version)
+//	t, err := tracing.FromEnvironment(ctx, version, subjects)
 //	if t != nil {
 //		defer t.Close()
 //		… consumer.Options{Observer: t} …
