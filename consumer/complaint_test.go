@@ -216,7 +216,6 @@ func TestADecisionWhoseReplyIsTakenMeanwhile(t *testing.T) {
 	record := nats.NewMsg(b.Subjects.Outcome(mchid, messages.KindReply, "D1:reply", messages.StatusSucceeded))
 	record.Header, record.Data = e.Headers(b.Subjects), must(e.Encode())
 	record.Header.Set(messages.HeaderDigest, "another command's")
-	record.Header.Del(messages.HeaderExpectedSeq)
 	must(b.JS.PublishMsg(t.Context(), record))
 	close(gate.Open)
 	if e := b.End(messages.KindDecision, messages.SeqKey(decision)); e.Error == nil || e.Error.Reason != messages.ReasonConflict || e.Error.ConflictsWith != "D1:reply" {

@@ -12,7 +12,7 @@ import (
 // nats.Header without this package knowing nats.
 type Header = map[string][]string
 
-// Headers of commands (contract, section 4).
+// Headers of commands.
 const (
 	HeaderCommandID   = "Wxpay-Command-Id" // the command's identity where the body has no id; also on dead letters
 	HeaderMsgID       = "Nats-Msg-Id"      // the identity of last resort
@@ -20,8 +20,7 @@ const (
 	HeaderReplays     = "Wxpay-Replays"    // how often a person put this command back; also on dead letters
 )
 
-// Headers of outcomes (contract, section 5): CloudEvents in binary mode, and the two by which the stream lets one of several
-// writers win.
+// Headers of outcomes: CloudEvents in binary mode.
 const (
 	HeaderSpecVersion = "ce-specversion" // always 1.0
 	HeaderEventID     = "ce-id"          // see Outcome.EventID
@@ -30,9 +29,6 @@ const (
 	HeaderEventKey    = "ce-subject"     // the key, unescaped
 	HeaderTime        = "ce-time"        // RFC 3339, UTC
 	HeaderContentType = "Content-Type"   // always application/json
-
-	HeaderExpectedSeq     = "Nats-Expected-Last-Subject-Sequence"
-	HeaderExpectedSubject = "Nats-Expected-Last-Subject-Sequence-Subject"
 )
 
 // Headers that the worker writes for itself, on events, on dead letters and on refunds that are being followed.
@@ -44,7 +40,7 @@ const (
 	HeaderCommandsSeq = "Wxpay-Commands-Seq" // of a failure: the newest command that it speaks of; one that was stored later is a new try
 )
 
-// Headers of dead letters (contract, section 6).
+// Headers of dead letters: the fields of DeadLetter of the same names.
 const (
 	HeaderReason        = "Wxpay-Reason"
 	HeaderCode          = "Wxpay-Code"
