@@ -378,7 +378,7 @@ func complaintResponse(o *order, r *messages.ReplyParams) *wxpay.ComplaintRespon
 }
 
 // refundProgress carries the fields of the chosen action only.
-// Source: shared facts, section 4a: forum reports of refusals when both actions' fields are sent together.
+// Source: developers.weixin.qq.com/community, 000c42954683506f18401c7c168c00, 2026-08: a decision with the fields of both was refused.
 func refundProgress(o *order, c *messages.DecisionCommand) *wxpay.RefundProgress {
 	p := &wxpay.RefundProgress{Action: string(c.Action), Remark: c.Remark}
 	if c.Action == messages.ActionApprove {

@@ -48,8 +48,8 @@ const (
 // An unproven answer can delay a command and never end it: a refusal without a valid signature says nothing, except that a
 // 401 is never signed and always means "not executed" for that request.
 //
-// Source: shared facts, sections 4, 4h and 5; WeChat Pay, 申请退款 error codes, pay.weixin.qq.com/doc/v3/merchant/4013071036,
-// 错误码 pay.weixin.qq.com/doc/v3/merchant/4012081717 and 4014959631, 2026-08.
+// Source: WeChat Pay, 错误码和错误提示, pay.weixin.qq.com/doc/v3/merchant/4012081717 (what a status means, and that 429 leaves a refund
+// open); 退款状态变更, …/4014959631; 签名与验签常见问题, pay.weixin.qq.com/doc/global/v3/zh/4012354982 (401), 2026-08.
 func Classify(c call, err error) Verdict {
 	if err == nil {
 		return Done
@@ -87,7 +87,8 @@ type judgement struct {
 // judgements is every documented code, of v3 and (in the second half) of v2's err_code. A code that is not here is a definite
 // no; so is any 4xx without one.
 //
-// Source: shared facts, sections 4, 4g, 4h and 5, and the pages they name, 2026-08.
+// Source: WeChat Pay, the error tables of each call, whose pages package wxpay names beside its methods; and what comes in practice:
+// pay.weixin.qq.com/doc/v3/merchant/4013071200 (refunds), …/4016111664 (complaints), 2026-08.
 var judgements = map[string]judgement{
 	"PARAM_ERROR":           {Rejected, Doubtful, Rejected, false}, // complaints: also "not a fast-refund complaint", where the state decides
 	"INVALID_REQUEST":       {Doubtful, Doubtful, Rejected, false}, // "exceeds the refundable amount", "already called": perhaps by us

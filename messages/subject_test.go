@@ -18,7 +18,7 @@ func TestNewSubjects(t *testing.T) {
 	}
 }
 
-// TestSubjects pins the names of the contract, sections 3 and 5.
+// TestSubjects pins the names, which are a public contract.
 func TestSubjects(t *testing.T) {
 	s := Subjects{"wxpay"}
 	for got, want := range map[string]string{

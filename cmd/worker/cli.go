@@ -14,12 +14,12 @@ import (
 	"golang.org/x/term"
 )
 
-// Exit codes (contract, section 7).
+// Exit codes, a public contract.
 const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2 // wrong usage or configuration: nothing was done
-	exitPartly = 3
+	exitPartly = 3 // of several things, some were done and some were not
 )
 
 // cli is the command line. Each command is a struct with its flags and a Run method, in a file of its own.

@@ -10,7 +10,7 @@ import (
 	"wxpay-worker/messages"
 )
 
-// Config is the whole configuration (contract, section 9). The tags say default and bounds, and are what is applied: min and max
+// Config is the whole configuration, a public contract. The tags say default and bounds, and are what is applied: min and max
 // include themselves, oneof lists all there is. Every key but those in lists can be overridden by an environment variable,
 // WXPAY_<SECTION>_<KEY>; an empty variable is as if unset, and other variables that begin with WXPAY_ are not looked at.
 // How two times go together ("at least …", "at most …") is told where it is not so, and not refused: one that is set for a try-out

@@ -14,7 +14,7 @@ import (
 	"wxpay-worker/messages"
 )
 
-// dlqCmd is the dead-letter tool (contract, section 8). What it does to letters is package dlq's; here are flags and output.
+// dlqCmd is the dead-letter tool. What it does to letters is package dlq's; here are flags and output.
 type dlqCmd struct {
 	List   dlqListCmd   `cmd:"" help:"What failed, one line each, newest last."`
 	Stats  dlqStatsCmd  `cmd:"" help:"How many failed, by merchant, kind, reason and code."`
