@@ -41,7 +41,7 @@
 // Source marks: M:n = pay.weixin.qq.com/doc/v3/merchant/n, P:n = …/doc/v3/partner/n, V2M:n = …/doc/v2/merchant/n,
 // V2P:n = …/doc/v2/partner/n, WIKI:x = pay.weixin.qq.com/wiki/doc/x, COMM:id = the forum at
 // developers.weixin.qq.com/community, SKILLS = github.com/wechatpay-apiv3/wechatpay-skills, GO =
-// github.com/wechatpay-apiv3/wechatpay-go; "facts" is the project's digest of them.
+// github.com/wechatpay-apiv3/wechatpay-go.
 //
 // A refusal is either something that an honest user can run into (an unknown order, too much money, a
 // number used before, a complaint decided before, an unknown picture), or a violation: something that no correct client

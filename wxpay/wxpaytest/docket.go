@@ -16,7 +16,7 @@ import (
 //
 //	                  PENDING              PROCESSING           PROCESSED
 //	reply             → PROCESSING         recorded             recorded (not documented)
-//	complete          refused              → PROCESSED          refused (inferred: facts 4c)
+//	complete          refused              → PROCESSED          refused (not documented)
 //	APPROVE           once a round         once a round         refused
 //	REJECT            → PROCESSED, if nothing was decided       refused
 //	all money there   → PROCESSED          → PROCESSED          stays
@@ -26,7 +26,7 @@ import (
 //
 // Once all orders are fully refunded nothing can be decided any more, whatever the state, and the user can
 // only leave messages. A decision counts for its round: after the user continued there may be another one
-// (whether WeChat Pay takes a new APPROVE then is not documented; facts section 7).
+// (whether WeChat Pay takes a new APPROVE then is not documented).
 //
 // Source: M:4012533436 (states), M:4012467256, M:4016111664, M:4012587539, M:4012289719.
 const (
@@ -36,7 +36,7 @@ const (
 
 // findComplaint is the rule of who may: the complaint is the caller's, and the accused is the one named
 // (accused "": the call does not name one). Source: M:4016111664 (NO_AUTH). What an unknown
-// complaint_id is answered is not in the facts: PARAM_ERROR, of the documented codes the nearest.
+// complaint_id is answered is not documented: PARAM_ERROR, of the documented codes the nearest.
 func (b *books) findComplaint(id, accused string, x *exchange) (*complaint, *refusal) {
 	c := b.complaints[id]
 	if c == nil && b.options.OpenBooks {
@@ -56,7 +56,7 @@ func (b *books) findComplaint(id, accused string, x *exchange) (*complaint, *ref
 	return c, nil
 }
 
-// stateRefusal is the documented text; its code is inferred in the facts (4a).
+// stateRefusal is the documented text; its code is not documented: INVALID_REQUEST is what a rule of business is refused with.
 func stateRefusal(rule string) *refusal {
 	return invalidRequest("当前单据状态不支持操作, 请检查是否重复调用", rule+" (M:4016111664)")
 }
@@ -122,7 +122,7 @@ func (m response) plan(b *books, x *exchange) (answer, func()) {
 }
 
 // plan ends a complaint that was replied to. Source: M:4016111664 (fails while PENDING); the answer to a
-// second complete is inferred in the facts (4c).
+// second complete is not documented.
 func (m complete) plan(b *books, x *exchange) (answer, func()) {
 	c, r := b.findComplaint(m.id, m.complaintedMchID, x)
 	switch {

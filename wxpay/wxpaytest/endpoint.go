@@ -40,7 +40,7 @@ type route struct {
 	readForm func(q query, form *uploadForm) (operation, *refusal) // instead of read
 }
 
-// Source: facts section 4, each path with its page.
+// routes is the table. Source of each path: the page that its reader names.
 func routes(o Options) []route {
 	const (
 		refunds    = "/v3/refund/domestic/refunds"
@@ -83,7 +83,7 @@ func find(table []route, method, target string) (r *route, id string, q query, n
 	}
 	if r == nil {
 		return nil, "", query{}, refuse(http.StatusNotFound, "NOT_FOUND", "请求的URL不存在").
-			because("no such method and path (facts section 4; the code of this answer is not documented)").asViolation()
+			because("no such method and path (the code of this answer is not documented)").asViolation()
 	}
 	if hasQuery {
 		if q, no = parseQuery(rawQuery); no != nil {
@@ -107,7 +107,7 @@ func match(pattern, path string) (segment string, ok bool) {
 }
 
 // unescapeSegment decodes a path segment that was escaped by the rules: `|` must travel as %7C,
-// `*` and `@` may travel as they are. Source: RFC 3986 section 3.3; facts section 9 no. 15.
+// `*` and `@` may travel as they are. Source: RFC 3986 section 3.3; M:4013071036 (an out_refund_no may hold all three).
 func unescapeSegment(raw string) (string, *refusal) {
 	for i := range len(raw) {
 		c := raw[i]

@@ -11,7 +11,7 @@ import (
 // judge decides whether a request may be executed. It knows the merchants, not the books.
 //
 // Everything that is wrong before the signature is accepted is answered 401 SIGN_ERROR, unsigned and
-// not executed; everything after it is signed. Source: facts section 2, wechatpay3_3.shtml.
+// not executed; everything after it is signed. Source: WIKI:apiv3_partner/wechatpay/wechatpay3_3.shtml.
 func (s *Server) judge(x *exchange) (op operation, no *refusal) {
 	if route := findV2(x.seen.URL); route != nil {
 		return s.judgeV2(x, route)
@@ -99,7 +99,7 @@ func (x *exchange) signedBody() []byte {
 	return x.body
 }
 
-// checkHeaders looks at the headers besides Authorization. Source: facts section 1, headers on a request.
+// checkHeaders looks at the headers besides Authorization. Source: the page that each rule names, and M:4012081709.
 func (s *Server) checkHeaders(x *exchange, route *route) *refusal {
 	if x.header.Get("Accept") == "" || x.header.Get("User-Agent") == "" {
 		return refuse(http.StatusBadRequest, "INVALID_REQUEST", "Http头缺少Accept或User-Agent").

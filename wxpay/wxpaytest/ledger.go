@@ -157,8 +157,8 @@ func (c *refundCreate) decide(b *books, x *exchange) (r *refund, effect func(), 
 	return r, effect, nil
 }
 
-// differs compares a create with the refund that has its number. Source: facts section 5, situations;
-// that reason, notify_url and funds_account count too is stricter than production.
+// differs compares a create with the refund that has its number. Source: M:4013071200, P:4013080629; that reason,
+// notify_url and funds_account count too is stricter than production.
 func (c *refundCreate) differs(b *books, r *refund) *refusal {
 	switch {
 	case c.subMchID != r.subMchID:
@@ -252,7 +252,7 @@ func (c *refundCreate) nameOf(b *books, r *refund) string {
 }
 
 // findOrder resolves the order that a refund names. transaction_id wins; if both are given they must be
-// one order. Source: facts 4h; section 5 (wrong order/mchid/mode), M:4013071200, P:4013080629.
+// one order. Source: M:4013071036; of another merchant, mchid or mode: M:4013071200, P:4013080629.
 func (b *books) findOrder(mchID string, p refundParameters, now time.Time) (*order, *refusal) {
 	trade := tradeKey{mchID, p.subMchID, p.outTradeNo}
 	var o *order
@@ -312,7 +312,7 @@ func (b *books) learn(o *order, outTradeNo string) {
 	}
 }
 
-// payer is whose money a refund is: the seller's. Source: facts 4h, provider differences.
+// payer is whose money a refund is: the seller's. Source: P:4013080622, P:4013080625.
 func payer(mchID, subMchID string) string {
 	if subMchID != "" {
 		return subMchID

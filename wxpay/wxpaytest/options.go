@@ -42,7 +42,7 @@ type Options struct {
 
 	// AllowQuickRepeat answers a repeated refund create within a minute like any other re-entry. By
 	// default only the first submission succeeds, the later ones "exceed the refundable amount".
-	// Source: facts section 5 rule 4, P:4013080629.
+	// Source: P:4013080629.
 	AllowQuickRepeat bool
 
 	// AllowMixedDecision accepts launch_refund_day with REJECT, and reject_reason and reject_media_list

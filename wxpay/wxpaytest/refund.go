@@ -26,7 +26,7 @@ type refundCreate struct {
 
 const sourceCreate = "M:4013071036"
 
-// readRefundCreate reads the body. Source: M:4013071036, provider P:4013080625; limits as in facts 4h.
+// readRefundCreate reads the body. Source: M:4013071036, provider P:4013080625.
 func readRefundCreate(q query, body []byte, _ string) (operation, *refusal) {
 	if no := q.end(); no != nil {
 		return nil, no
@@ -97,7 +97,7 @@ func readRefundQuery(q query, _ []byte, id string) (operation, *refusal) {
 }
 
 // plan answers with the refund, once queries can see it. 404 here means the refund, not the order.
-// Source: M:4013071041; facts section 5 (not read-your-writes).
+// Source: M:4013071041.
 func (q refundQuery) plan(b *books, x *exchange) (answer, func()) {
 	if r := checkSubMchID(x.merchant, q.subMchID, "query"); r != nil {
 		return no(r)
@@ -113,7 +113,7 @@ func (q refundQuery) plan(b *books, x *exchange) (answer, func()) {
 	return answer{status: http.StatusOK, body: viewRefund(n.refund)}, nil
 }
 
-// seenByQueries: not read-your-writes. Source: facts section 5, timing.
+// seenByQueries: not at once, perhaps. How soon queries see a new refund is not documented.
 func (b *books) seenByQueries(r *refund, now time.Time) bool {
 	return now.Sub(r.createdAt) >= b.options.QueryLag
 }
@@ -139,7 +139,7 @@ func checkSubMchID(m *merchant, sub, location string) *refusal {
 	return nil
 }
 
-// refundView is the body of both answers. Source: facts 4h, answer.
+// refundView is the body of both answers. Source: M:4013071036, M:4013071041.
 type refundView struct {
 	RefundID            string           `json:"refund_id"`
 	OutRefundNo         string           `json:"out_refund_no"`
@@ -212,7 +212,7 @@ func isRefundNoChar(c byte) bool {
 	return isDigit(c) || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || strings.IndexByte("_-|*@", c) >= 0
 }
 
-// isOrderChar: printable ASCII; the facts give no narrower set for order numbers.
+// isOrderChar: printable ASCII; the documents give no narrower set for order numbers.
 func isOrderChar(c byte) bool { return c > ' ' && c < 0x7f }
 
 // isCallbackURL: public URLs that carry no query. Source: M:4012075420, M:4013071036.

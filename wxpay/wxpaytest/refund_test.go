@@ -140,7 +140,7 @@ func TestAtMostFiftyPartialRefunds(t *testing.T) {
 	b.wantBooks()
 }
 
-// Facts section 5 rule 4: within a minute only the first submission succeeds.
+// P:4013080629: within a minute only the first submission succeeds.
 func TestQuickRepeat(t *testing.T) {
 	b := setup(t)
 	b.want(refund("R1", 10), 200, "")

@@ -22,9 +22,8 @@ type attempt struct {
 
 // The minute between two submissions
 //
-// Facts section 5 rule 4 (P:4013080629): several submissions of one refund in quick succession: only the
-// first succeeds, the later ones are answered "exceeds the refundable amount"; leave a minute. The
-// simulator makes two things of it.
+// Source: P:4013080629: of several submissions of one refund in quick succession only the first succeeds, the
+// later ones are answered "exceeds the refundable amount"; leave a minute. The simulator makes two things of it.
 //
 // In the books: a create for an accepted refund, with the same parameters, less than 60 s after the last
 // create that was answered with that refund, is refused INVALID_REQUEST. The refused one does not start
@@ -33,18 +32,18 @@ type attempt struct {
 // As a violation: a create less than 60 s after another create of that number, whatever its answer, in
 // this host or the other, finished or not — unless the client could know that the earlier one did
 // nothing: it was answered, and by
-//   - a 401: not executed (section 2); or
+//   - a 401: not executed (WIKI:apiv3_partner/wechatpay/wechatpay3_3.shtml); or
 //   - a proven 4xx other than 429 while nothing is recorded under the number: a definite refusal, such as
 //     NOT_ENOUGH after which the same number may be sent as soon as there is money; or
 //   - a proven err_code of v2 while nothing is recorded, except SYSTEMERROR, BIZERR_NEED_RETRY (unknown)
 //     and INVALID_REQ_TOO_MUCH (wait a minute, it says).
 //
-// Not excused: 200 (ask, do not submit again), 202, 5xx, answers lost, cut, unsigned or forged (section 9
-// no. 1), read timeouts, and 429, which on refunds means "in acceptance" (section 4h) even when the
-// script did not apply it: the client cannot tell. In v2 FREQUENCY_LIMITED says "not accepted" (4g) and is
-// excused; an unsigned return_code FAIL proves nothing. Nor is a 4xx on a number that has a refund: an
-// INVALID_REQUEST to a second attempt proves nothing. Requests that never reached the money books (401,
-// bad form) count for nothing.
+// Not excused: 200 (ask, do not submit again), 202, 5xx, answers lost, cut, unsigned or forged (a discarded
+// answer may be that of a refund), read timeouts, and 429, which on refunds means "in acceptance"
+// (M:4013071036) even when the script did not apply it: the client cannot tell. In v2 FREQUENCY_LIMITED says
+// "not accepted" (V2M:4011937624) and is excused; an unsigned return_code FAIL proves nothing. Nor is a 4xx on
+// a number that has a refund: an INVALID_REQUEST to a second attempt proves nothing. Requests that never
+// reached the money books (401, bad form) count for nothing.
 
 // begin registers an attempt and says whether it comes too early.
 func (n *number) begin(now time.Time) (a *attempt, early bool) {

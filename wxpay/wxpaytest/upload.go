@@ -175,7 +175,7 @@ func readUpload(q query, form *uploadForm) (operation, *refusal) {
 }
 
 // readMeta reads the JSON of meta: the name of 128 bytes at most that says what the picture is, and the digest. The
-// documents say string(128) and string(256); bytes, and the 64 digits in lower case, are what facts 4e makes of it.
+// documents say string(128) and string(256); bytes, and 64 digits in lower case, are the narrower reading.
 func readMeta(text []byte) (upload, *refusal) {
 	values, no := decodeObject(text)
 	if no != nil {

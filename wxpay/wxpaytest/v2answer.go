@@ -95,7 +95,7 @@ func (p *parcel) refuseV2(r *v2reply, errCode, text string) {
 }
 
 // write spells the answer. Every element that is not empty is signed, with the request's sign_type; a
-// return_code FAIL has no sign. Source: facts section 3.
+// return_code FAIL has no sign. Source: WIKI:api/app/app.php?chapter=4_3; that a FAIL has none is not documented.
 func (r *v2reply) write(p *parcel, x *exchange, key string) []byte {
 	if r.failed {
 		p.unsigned, p.code = true, "FAIL"
@@ -135,5 +135,5 @@ func (r *v2reply) sign(elements []element, place int, p *parcel, signType, key s
 }
 
 // mayBeExecuted are the err_codes after which a refund may exist, or after which a minute must pass.
-// Source: facts 4g. FREQUENCY_LIMITED is not one of them: in v2 it says "not accepted".
+// Source: V2M:4011937624. FREQUENCY_LIMITED is not one of them: in v2 it says "not accepted".
 var mayBeExecuted = map[string]bool{"SYSTEMERROR": true, "BIZERR_NEED_RETRY": true, "INVALID_REQ_TOO_MUCH": true}

@@ -70,14 +70,14 @@ func (f *v2form) integer(name string, required bool, least int64, source string)
 	return n
 }
 
-// refuseV2 is a refusal by err_code; the HTTP status is 200 whatever happens. Source: facts section 3.
+// refuseV2 is a refusal by err_code; the HTTP status is 200 whatever happens (not documented; V2M:4011986592 has all errors in the XML).
 func refuseV2(errCode, text string) *refusal { return refuse(http.StatusOK, errCode, text) }
 
 // failV2 is a refusal before a signature was accepted: return_code FAIL, unsigned, not executed.
 func failV2(returnMsg string) *refusal { return refuse(http.StatusOK, "", returnMsg).asViolation() }
 
 // inV2 says a refusal of the books in the words of v2; missing is what RESOURCE_NOT_EXISTS means there.
-// Source: facts 4g, err_code.
+// Source: V2M:4011937624.
 func (r *refusal) inV2(missing string) *refusal {
 	code := r.code
 	switch code {

@@ -146,7 +146,7 @@ func (x *exchange) checkV2Wire() *refusal {
 const sourceV2 = "V2M:4011937624, V2P:4011984092"
 
 // readV2Common reads what all calls have. What is wrong with the form is kept there; what a client
-// cannot know is returned. Source: facts 4g.
+// cannot know is returned. Source: V2M:4011937624, V2P:4011984092.
 func (x *exchange) readV2Common(f *v2form) *refusal {
 	appID := f.text("appid", textRule{required: true, bytes: 32, source: sourceV2})
 	f.text("mch_id", textRule{required: true, bytes: 32, charset: isDigit, source: sourceV2})

@@ -7,7 +7,7 @@ import (
 
 // v2 refund calls as they look on the wire. The money is that of ledger.go, one set of books with v3.
 
-// Where the money comes from, and what v3 calls it. Source: facts 4g, 4h.
+// Where the money comes from, and what v3 calls it. Source: V2M:4011937624, M:4013071036.
 const (
 	accountUnsettled = "REFUND_SOURCE_UNSETTLED_FUNDS" // the default
 	accountRecharge  = "REFUND_SOURCE_RECHARGE_FUNDS"
@@ -123,7 +123,7 @@ func readV2Query(f *v2form, subMchID string) operation {
 	return q
 }
 
-// plan answers with the refunds that queries can see. Source: V2M:4011939577; facts 4g.
+// plan answers with the refunds that queries can see. Source: V2M:4011939577.
 func (q v2Query) plan(b *books, x *exchange) (answer, func()) {
 	if r := checkSubMchID(x.merchant, q.subMchID, "body"); r != nil {
 		return no(r.inV2(""))

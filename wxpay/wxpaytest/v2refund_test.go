@@ -172,7 +172,7 @@ func TestV2ReentryAnswersTheSameRefund(t *testing.T) {
 	}
 }
 
-// Source: facts 4g, transaction_id | out_trade_no.
+// Source: V2M:4011937624.
 func TestV2TransactionIDWins(t *testing.T) {
 	b := setup(t)
 	v2 := b.v2()
