@@ -104,13 +104,13 @@ func (d *delivery) fresh() bool { return d.clock.Now().Sub(d.leased) < d.ackWait
 // ack says that the command has ended and its end is recorded.
 func (d *delivery) ack() error { return d.msg.Ack() }
 
-// later asks for the command again after the delay.
-func (d *delivery) later(delay time.Duration) error {
+// nak hands the command back, to come again after the delay.
+func (d *delivery) nak(delay time.Duration) error {
 	if delay = d.clock.Wall(delay); delay <= 0 {
 		return d.msg.Nak() // NakWithDelay(0) is the same, but says so less plainly
 	}
 	return d.msg.NakWithDelay(delay)
 }
 
-// bury says that the command has ended as a dead letter. The reason shows in the server's advisory.
-func (d *delivery) bury(reason string) error { return d.msg.Respond([]byte("+TERM " + reason)) }
+// term says that the command has ended as a dead letter. The reason shows in the server's advisory.
+func (d *delivery) term(reason string) error { return d.msg.Respond([]byte("+TERM " + reason)) }

@@ -150,9 +150,9 @@ func (l *lane) finish(ctx context.Context, o *order, e end) {
 		if o.about != "" {
 			l.line.join(o.about, o.sequence, l.clock.Now().Add(e.delay))
 		}
-		err = o.later(e.delay)
+		err = o.nak(e.delay)
 	case e.letter != 0:
-		err = o.bury(string(e.reason))
+		err = o.term(string(e.reason))
 	default:
 		err = o.ack()
 	}

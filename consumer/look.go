@@ -46,7 +46,7 @@ func (l *lane) lookAll(work context.Context, d *delivery, s *schedule) {
 
 // lookLater hands back what was due, to come again.
 func (l *lane) lookLater(d *delivery, delay time.Duration) {
-	if err := d.later(delay); err != nil {
+	if err := d.nak(delay); err != nil {
 		l.log.WithError(err).WithField(fieldDelay, delay.String()).Warn("looks not handed back: they come again after ack_wait")
 	}
 }

@@ -100,7 +100,7 @@ func (w *settler) due(d *delivery) func(context.Context) {
 func (w *settler) putOff(d *delivery, delay time.Duration) {
 	schedule := &nats.Msg{Subject: d.msg.Header.Get(headerScheduler), Header: ownHeaders(d.msg), Data: d.msg.Data}
 	if schedule.Subject == "" { // nothing that a schedule has brought: not ours
-		if err := d.later(delay); err != nil {
+		if err := d.nak(delay); err != nil {
 			w.log.WithError(err).Warn("settlements not put off; they come again after ack_wait")
 		}
 		return
