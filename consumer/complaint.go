@@ -140,7 +140,7 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 	now, a := l.clock.Now(), l.recallStep(o, s, e)
 	if e.status() == messages.StatusStarted {
 		if e.worker != l.ledger.worker { // whatever we remember, another may have called since
-			a.open, a.last = true, l.clock.momentOf(later(l.clock.timeOf(a.last), e.outcome.At))
+			a.open, a.last = true, l.clock.momentOf(latest(l.clock.timeOf(a.last), e.outcome.At))
 		}
 		age := now.Sub(e.outcome.At)
 		switch mine := e.worker == l.ledger.worker; {
@@ -191,10 +191,10 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 		a.last, a.open = l.clock.momentOf(e.outcome.At), true
 	}
 	if e.status() == messages.StatusStarted { // and not failed: then the tries are counted anew
-		if a.writes, a.first = told(e.outcome.Attempts), l.clock.momentOf(e.firstAt); e.firstAt.Equal(longAgo) {
+		if a.writes, a.first = clampWrites(e.outcome.Attempts), l.clock.momentOf(e.firstAt); e.firstAt.Equal(longAgo) {
 			a.first = l.clock.momentOf(e.outcome.At)
 		}
-		a.spared = min(told(e.spared), a.writes)
+		a.spared = min(clampWrites(e.spared), a.writes)
 		a.first += moment(e.held) // it is as old as if it had begun then; its dead letter says so, too
 	}
 	if e.outcome == nil && headerUint(o.header, messages.HeaderReplays) > 0 {

@@ -131,7 +131,7 @@ func (l *lane) look(ctx context.Context, o *order) end {
 		}
 		return l.bury(ctx, o, deadEnd{
 			reason: messages.ReasonUnresolved, message: "accepted, and without an end for as long as it was followed", cause: err,
-			attempts: &attempts{writes: told(made), first: l.clock.momentOf(o.began)},
+			attempts: &attempts{writes: clampWrites(made), first: l.clock.momentOf(o.began)},
 		})
 	}
 	verdict := "looked"

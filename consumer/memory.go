@@ -56,8 +56,8 @@ func (r *refusal) cause() error {
 	return &wxpay.Error{HTTPStatus: says.httpStatus, Code: says.code, Message: says.message, RequestID: r.requestID, Proven: true}
 }
 
-// told is a number of writes that a record tells.
-func told(writes int) uint16 { return uint16(min(writes, math.MaxUint16)) }
+// clampWrites is a number of writes that a record tells, as attempts counts them.
+func clampWrites(n int) uint16 { return uint16(min(n, math.MaxUint16)) }
 
 // wrote notes that a writing call is about to be made: the only one of this delivery for the key.
 func (a *attempts) wrote(now moment) {

@@ -104,7 +104,7 @@ func (p *pace) restart(known []time.Time, until time.Time) {
 // begin is restart for who has locked p.mu.
 func (p *pace) begin(known []time.Time, until time.Time) {
 	now, limit := p.clock.Now(), p.all.limit
-	until = later(until, now)
+	until = latest(until, now)
 	var making []*turn
 	known = append(known, p.known...)
 	for _, t := range slices.Concat(p.all.calls[p.all.next:], p.all.calls[:p.all.next]) { // oldest first
@@ -131,7 +131,7 @@ func (p *pace) begin(known []time.Time, until time.Time) {
 		ends[i] = until.Add(limit.Per*time.Duration(i+1)/time.Duration(limit.N) - limit.Per)
 	}
 	for i := 1; i <= min(len(ends), len(known)); i++ {
-		ends[len(ends)-i] = later(ends[len(ends)-i], known[len(known)-i])
+		ends[len(ends)-i] = latest(ends[len(ends)-i], known[len(known)-i])
 	}
 	p.all.fill(ends)
 	for _, t := range making[max(0, len(making)-limit.N):] { // they end when they end
@@ -140,7 +140,8 @@ func (p *pace) begin(known []time.Time, until time.Time) {
 	p.last = until
 }
 
-func later(a, b time.Time) time.Time {
+// latest is the later of two times.
+func latest(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
 	}
@@ -220,18 +221,18 @@ func (p *pace) line() *turn {
 	}
 	now := p.clock.Now()
 	p.recover(now)
-	t := &turn{pace: p, due: later(now, p.last), void: make(chan struct{}), over: make(chan struct{})}
+	t := &turn{pace: p, due: latest(now, p.last), void: make(chan struct{}), over: make(chan struct{})}
 	t.wait(p.all.add(t), p.all.limit.Per)
 	if oldest := t.after[0]; p.spreads && (!oldest.isOver() || now.Sub(oldest.ended) < 2*p.all.limit.Per) {
-		t.due = later(t.due, p.last.Add(p.all.limit.spread()))
+		t.due = latest(t.due, p.last.Add(p.all.limit.spread()))
 	}
 	if p.factor < 1 {
-		t.due = later(t.due, p.last.Add(time.Duration(float64(p.all.limit.Per)/float64(p.all.limit.N)/p.factor)))
+		t.due = latest(t.due, p.last.Add(time.Duration(float64(p.all.limit.Per)/float64(p.all.limit.N)/p.factor)))
 	}
 	if p.rejected {
 		t.failed = true
 		t.wait(p.failing.add(t), p.failing.limit.Per)
-		t.due = later(t.due, p.last.Add(p.failing.limit.Per/time.Duration(p.failing.limit.N)))
+		t.due = latest(t.due, p.last.Add(p.failing.limit.Per/time.Duration(p.failing.limit.N)))
 	}
 	p.last = t.due
 	return t
@@ -241,7 +242,7 @@ func (p *pace) line() *turn {
 func (t *turn) wait(before *turn, apart time.Duration) {
 	t.after, t.apart = append(t.after, before), append(t.apart, apart)
 	if before.isOver() {
-		t.due = later(t.due, before.ended.Add(apart))
+		t.due = latest(t.due, before.ended.Add(apart))
 	}
 }
 
@@ -260,7 +261,7 @@ func (t *turn) come(idle func(<-chan struct{}) error) error {
 				return errVoid
 			}
 		}
-		due = later(due, before.ended.Add(t.apart[i]))
+		due = latest(due, before.ended.Add(t.apart[i]))
 	}
 	if wait := due.Sub(t.pace.clock.Now()); wait > 0 {
 		come := make(chan struct{})

@@ -136,7 +136,7 @@ func (w *settler) inLine(mchid string, looks Rate) time.Duration {
 	if _, known := w.lanes[mchid]; !known && !told {
 		w.log.WithField(fieldMchID, mchid).Warn("accepted refunds of a merchant that is not configured here are looked at later; all workers need the same merchants")
 	}
-	at := later(last, now).Add(each)
+	at := latest(last, now).Add(each)
 	w.queued[mchid] = at
 	return at.Sub(now)
 }
