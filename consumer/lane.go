@@ -63,10 +63,10 @@ type lane struct {
 const nothingSure = ^uint64(0)
 
 func newLane(s *shared, m Merchant, f family) *lane {
-	name := string(f) + "-" + m.MchID
+	name := laneName(f, m.MchID)
 	l := &lane{
 		queue: queue{
-			shared: s, stream: s.subjects.CommandsStream(), name: name, filter: s.subjects.Command(m.MchID, messages.KindRefund),
+			shared: s, stream: s.subjects.CommandsStream(), name: name, filter: laneFilter(s.subjects, f, m.MchID),
 			log: s.log.WithField(fieldLane, name),
 		},
 		family: f, mchid: m.MchID, stop: func() {},
@@ -77,9 +77,6 @@ func newLane(s *shared, m Merchant, f family) *lane {
 		suspicion: suspicion{worker: s.ledger.worker, answered: map[uint64]bool{}, deaths: map[uint64]int{}},
 		untouched: untouched{by: map[uint64]uint64{}},
 		scheduled: scheduled{by: map[uint64]bool{}},
-	}
-	if f == familyComplaint {
-		l.filter = s.subjects.ComplaintCommands(m.MchID)
 	}
 	l.writes, l.reads, l.looks = newPace(s.clock), newPace(s.clock), newPace(s.clock)
 	l.writes.spreads = true // what waits for it waits in the lane; looks wait in a queue that all merchants share

@@ -20,13 +20,10 @@ func laneState(info *jetstream.ConsumerInfo) *LaneState {
 	s := &LaneState{
 		Waiting: info.NumPending, Out: info.NumAckPending, OutLimit: info.Config.MaxAckPending,
 		Hold:   info.Config.Metadata[holdMetadata],
-		Served: info.NumWaiting > 0, // an idle lane is pinned to nobody
+		Served: pinOf(info) != "" || info.NumWaiting > 0, // an idle lane is pinned to nobody
 	}
 	if info.Paused {
 		s.Paused = max(info.PauseRemaining, 1)
-	}
-	for _, group := range info.PriorityGroups {
-		s.Served = s.Served || group.PinnedClientID != ""
 	}
 	return s
 }

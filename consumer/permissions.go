@@ -13,7 +13,7 @@ type Permission struct{ Subject, Why string }
 func (i Installation) Permissions() (all []Permission) {
 	s := i.Subjects
 	need := func(subject, why string) { all = append(all, Permission{subject, why}) }
-	for _, p := range i.parts() {
+	for _, p := range i.streamParts() {
 		need("$JS.API.STREAM.INFO."+p.Name, "see whether the stream is there and fits")
 	}
 	for _, stream := range []string{s.OutcomesStream(), s.DeadLettersStream()} {

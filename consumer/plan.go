@@ -40,7 +40,7 @@ func (p Part) Stream() string { return p.stream.Name }
 
 // Parts lists the installation in the order in which it is made: streams, the merchants' lanes, settlement.
 func (i Installation) Parts() []Part {
-	parts, s := i.parts(), i.Subjects
+	parts, s := i.streamParts(), i.Subjects
 	lane := func(stream, name, filter string) {
 		parts = append(parts, Part{
 			Kind: PartLane, Name: name, stream: jetstream.StreamConfig{Name: stream}, lane: laneConfig(name, filter, i.AckWait, i.PinnedTTL),
@@ -55,12 +55,15 @@ func (i Installation) Parts() []Part {
 	return parts
 }
 
-func (w Streams) parts() (parts []Part) {
+// streamParts are those of the streams alone.
+func (w Streams) streamParts() (parts []Part) {
 	for _, c := range w.configs() {
 		parts = append(parts, Part{Kind: PartStream, Name: c.Name, stream: c})
 	}
 	return parts
 }
+
+// The names of lanes and what they consume, for those who set lanes up and those who serve them.
 
 const settlementLane = "settlement"
 

@@ -28,8 +28,8 @@ const (
 
 func newSettler(s *shared) *settler {
 	w := &settler{lanes: map[string]*lane{}, busy: map[string]int{}, queued: map[string]time.Time{}, queue: queue{
-		shared: s, stream: s.subjects.SettlementsStream(), name: "settlement", filter: s.subjects.SettlementDue("*"),
-		log: s.log.WithField(fieldLane, "settlement"), limit: func() int { return s.concurrency },
+		shared: s, stream: s.subjects.SettlementsStream(), name: settlementLane, filter: s.subjects.SettlementDue("*"),
+		log: s.log.WithField(fieldLane, settlementLane), limit: func() int { return s.concurrency },
 	}}
 	w.unsure = w.restart
 	w.accept = w.due

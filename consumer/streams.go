@@ -39,7 +39,7 @@ func EnsureStreams(ctx context.Context, nc *nats.Conn, want Streams) error {
 	if err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
-	for _, part := range want.parts() {
+	for _, part := range want.streamParts() {
 		change, err := part.Plan(ctx, js)
 		if err == nil {
 			err = change.Misfit()
