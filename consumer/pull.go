@@ -24,9 +24,9 @@ type puller struct {
 	next   string // the consumer's request subject
 	inbox  string // the server's word on a pull arrives on <inbox>.<name of the pull>
 	expiry time.Duration
-	pin    string // what the server knows us by while we are pinned, "" if we are not
-	asked  time.Time
-	number int
+	pin    string    // what the server knows us by while we are pinned, "" if we are not
+	asked  time.Time // when the newest request was sent
+	number int       // of pulls so far, by which each has its name
 	// The open pull. There is one at most: a delivery does not say by which pull it comes.
 	name   string
 	left   int       // deliveries it may still bring
@@ -92,15 +92,18 @@ func (p *puller) keepPin() error {
 	return p.request(renewalPull, pullRequest{Batch: 1, MaxBytes: 1, NoWait: true})
 }
 
-// lapse forgets a pull whose end the server should have told, or any pull: after a reconnect it may be gone.
-func (p *puller) lapse(any bool) {
-	if any || time.Now().After(p.lapses) {
-		p.left = 0
+// lapse forgets a pull whose end the server should have told by now.
+func (p *puller) lapse() {
+	if time.Now().After(p.lapses) {
+		p.forget()
 	}
 }
 
-// nextLapse is when the lane should look again even if nothing arrives.
-func (p *puller) nextLapse() time.Duration { return p.expiry / 2 }
+// forget takes the open pull, if there is one, for over: after a reconnect it may be gone.
+func (p *puller) forget() { p.left = 0 }
+
+// lapseInterval is how often the lane should look for a lapse, even if nothing arrives.
+func (p *puller) lapseInterval() time.Duration { return p.expiry / 2 }
 
 // taken is what an arriving message turned out to be.
 type taken int

@@ -106,18 +106,18 @@ func (q *queue) ensure(ctx, work context.Context) error {
 // run serves the queue until ctx ends, then drains it: nothing new is begun, what is in flight may finish as long as work
 // lives, the rest is handed back.
 func (q *queue) run(ctx, work context.Context) error {
-	closed := make(chan struct{})
+	ended := make(chan struct{})
 	sub, err := q.nc.Subscribe(q.pull.inbox+".*", func(m *nats.Msg) {
 		select {
 		case q.arrived <- m:
-		case <-closed:
+		case <-ended: // nobody takes it any more
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("serve lane %s: %w", q.name, err)
 	}
-	defer close(closed)
-	tick := time.NewTicker(q.pull.nextLapse())
+	defer close(ended)
+	tick := time.NewTicker(q.pull.lapseInterval())
 	defer tick.Stop()
 	// Set while the consumer is not known to be there: when to (try to) make sure. A queue that cannot be set up says so and
 	// tries on; the others run.
@@ -155,12 +155,12 @@ func (q *queue) run(ctx, work context.Context) error {
 				resume = time.After(pullGrace)
 			}
 		case <-q.kicked:
-			q.pull.lapse(true)
+			q.pull.forget()
 			q.owned.extend(time.Time{}, 0)
 			q.unshared = false
 			q.unsure(work)
 		case <-tick.C:
-			q.pull.lapse(false)
+			q.pull.lapse()
 			q.keepHeld(ctx)
 		case <-ctx.Done():
 		}
