@@ -11,26 +11,29 @@ import (
 	"wxpay-worker/wxpay"
 )
 
-// Rate is so many calls in a time, at most, in any such time; N 0 is no limit.
+// Rate is a limit: at most N calls in any time of length Per, wherever that begins. N 0 is no limit.
 type Rate struct {
 	N   int
-	Per time.Duration
+	Per time.Duration // positive, unless N is 0
 }
 
-// maxSpread is as long as some signatures take.
+// maxSpread bounds the distance between two calls of a busy pace: as long as some signatures take.
 const maxSpread = 8 * time.Millisecond
 
-// spread is how far apart calls of a pace that spreads are at least while half of the rate or more is used. A burst goes through as it is, but a queue would begin
-// second after second with one, and other merchants' commands would find the processors busy with its signatures. It is less than an
-// even pace, so that nothing of the rate is lost.
+// spread is the least time between two calls of a pace that spreads, while half of the rate or more is used. Without it a full queue
+// would begin each second with a burst, and other merchants' commands would find the processors busy with its signatures. A single burst
+// goes through as it is. The distance is three quarters of an even pace, so that nothing of the rate is lost.
 func (r Rate) spread() time.Duration { return min(maxSpread, r.Per*3/time.Duration(4*r.N)) }
 
-// pace keeps calls within a rate: never more than N in any window of Per, however they bunch, as WeChat Pay sees them: a call
-// leaves Per after the Nth before it was answered, since nobody knows when within that call it arrived. A token bucket would
-// let twice as many through in one window.
+// pace keeps calls within a rate as WeChat Pay sees them: never more than N arrive in any window of Per, however they bunch. So a call
+// leaves no sooner than Per after the end of the Nth call before it, since nobody knows when within that call it arrived. (A token
+// bucket would let twice as many through in one window.)
 //
 // It belongs to whoever holds the lane: the pin makes it hold for the fleet. It starts as if N calls had just been made at an
 // even pace, which is what may be true of the worker that had the lane before.
+//
+// Who wants to make a call gets a turn (turn), makes the call, says that it is over (turn.end), and then what came of it
+// (turn.answered, turn.throttled).
 type pace struct {
 	clock   *Clock
 	spreads bool // calls are spread while it is busy
@@ -44,14 +47,14 @@ type pace struct {
 	factor float64   // 1: full speed
 	slowed time.Time // when the factor was last changed
 
-	failing  window // the calls that were refused: WeChat Pay bears so many
-	rejected bool   // that budget is used up and nothing has succeeded since: what leaves counts as refused
+	failing  window // the refused calls: WeChat Pay allows so many of them
+	rejected bool   // that budget is used up and nothing has succeeded since: every call that leaves counts as refused
 }
 
 const (
-	throttleFloor   = 1.0 / 64
-	throttleRecover = 0.1 // of the full rate, each
-	recoverEvery    = 10  // windows
+	throttleFloor   = 1.0 / 64 // of the full rate: no pace is slower
+	throttleRecover = 0.1      // of the full rate: what a throttled pace gains at a time
+	recoverEvery    = 10       // windows between two such gains
 )
 
 // newPace limits nothing until it is told to.
@@ -93,8 +96,9 @@ func (p *pace) used() (share, factor float64) {
 	return float64(n) / float64(p.all.limit.N), p.factor
 }
 
-// restart supposes that somebody else makes N calls at an even pace until a moment, now at the earliest, or those that are known
-// of, by the times up to which they may have arrived, or ours, whichever are later. Who is in line gets in line anew.
+// restart fills the window anew, for calls of which somebody else may have made some. It supposes that he makes N calls at an even pace
+// up to until (now, if that is past); where a call that is known of is later than a supposed one, it takes its place: our own, and
+// others', which known gives by the times up to which they may have arrived. Whoever is in line gets in line anew.
 func (p *pace) restart(known []time.Time, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -148,8 +152,8 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// window is the last N calls, granted or made, as a ring. Those that were not made here are kept as no more than the times when they ended:
-// a merchant that makes few calls has hundreds of them.
+// window is the last N calls, granted or made, as a ring. Of calls that were not made here it keeps the times when they ended and no
+// more: the window of a merchant that makes few calls holds hundreds of those.
 type window struct {
 	limit Rate
 	calls []*turn     // nil: not made here
@@ -157,7 +161,7 @@ type window struct {
 	next  int         // the oldest of them
 }
 
-// fill makes the window one of calls that ended at those times, oldest first; nil: long ago.
+// fill replaces all calls of the window by calls that ended at those times, oldest first; nil: long ago.
 func (w *window) fill(ends []time.Time) {
 	w.calls, w.ends, w.next = make([]*turn, w.limit.N), ends, 0
 }
@@ -183,22 +187,25 @@ func (w *window) add(t *turn) (oldest *turn) {
 
 // turn is a call's place under a pace. The zero value is under none.
 type turn struct {
-	pace   *pace
-	due    time.Time       // not before this; written under the pace's mu, as failed and came
-	after  []*turn         // nor before these are over, the first of them in the quota's window, and so long after
-	apart  []time.Duration // as this says; both are dropped when the turn has come
-	failed bool            // it is in the window of refused calls
-	came   bool            // the call is being made
+	pace *pace
+	// The turn comes at due, but no sooner than apart[i] after after[i] is over. after[0] is in the quota's window. after and apart are
+	// dropped when the turn has come. due, failed and came are written under the pace's mu.
+	due    time.Time
+	after  []*turn
+	apart  []time.Duration
+	failed bool // it is in the window of refused calls
+	came   bool // the call is being made
 
 	void  chan struct{} // closed when the pace has been restarted before the turn has come
 	over  chan struct{} // closed when the call has ended
 	ended time.Time     // when that was; set before over is closed
 }
 
-// turn waits for the next call that may be made. Whoever has a turn must end it. idle is how to wait: until a channel is closed.
+// turn waits until the next call may be made. Whoever has a turn must end it. idle does the waiting: it returns when the channel that it
+// is given is closed, or with the error that turn is to return.
 func (p *pace) turn(idle func(<-chan struct{}) error) (*turn, error) {
 	for {
-		t := p.line()
+		t := p.reserve()
 		err := t.come(idle)
 		if err == nil {
 			return t, nil
@@ -212,8 +219,8 @@ func (p *pace) turn(idle func(<-chan struct{}) error) (*turn, error) {
 // errVoid says that a turn counts no more, since the pace was restarted.
 var errVoid = errors.New("the turn is void")
 
-// line gets in line for the next call.
-func (p *pace) line() *turn {
+// reserve gets in line for the next call.
+func (p *pace) reserve() *turn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.all.limit.N == 0 {
@@ -222,7 +229,7 @@ func (p *pace) line() *turn {
 	now := p.clock.Now()
 	p.recover(now)
 	t := &turn{pace: p, due: latest(now, p.last), void: make(chan struct{}), over: make(chan struct{})}
-	t.wait(p.all.add(t), p.all.limit.Per)
+	t.comeAfter(p.all.add(t), p.all.limit.Per)
 	if oldest := t.after[0]; p.spreads && (!oldest.isOver() || now.Sub(oldest.ended) < 2*p.all.limit.Per) {
 		t.due = latest(t.due, p.last.Add(p.all.limit.spread()))
 	}
@@ -231,22 +238,22 @@ func (p *pace) line() *turn {
 	}
 	if p.rejected {
 		t.failed = true
-		t.wait(p.failing.add(t), p.failing.limit.Per)
+		t.comeAfter(p.failing.add(t), p.failing.limit.Per)
 		t.due = latest(t.due, p.last.Add(p.failing.limit.Per/time.Duration(p.failing.limit.N)))
 	}
 	p.last = t.due
 	return t
 }
 
-// wait has the turn come so long after another is over.
-func (t *turn) wait(before *turn, apart time.Duration) {
+// comeAfter lets the turn come no sooner than so long after another is over. It does not wait: come does.
+func (t *turn) comeAfter(before *turn, apart time.Duration) {
 	t.after, t.apart = append(t.after, before), append(t.apart, apart)
 	if before.isOver() {
 		t.due = latest(t.due, before.ended.Add(apart))
 	}
 }
 
-// come returns when the turn has come.
+// come returns when the turn has come, errVoid if it counts no more, or what idle returned.
 func (t *turn) come(idle func(<-chan struct{}) error) error {
 	if t.pace == nil {
 		return nil
@@ -318,7 +325,7 @@ func (t *turn) end() {
 	}
 }
 
-// throttled notes that WeChat Pay asked for less: half the pace, once for all the calls that were already on their way.
+// throttled notes that WeChat Pay asked for fewer calls: the pace is halved, once for all calls that were already on their way.
 func (t *turn) throttled() {
 	if p := t.pace; p != nil {
 		p.throttle()
@@ -368,13 +375,15 @@ func (t *turn) answered(ok bool) {
 	}
 }
 
-// errNoTurn says that a call was not made, since its turn did not come in time or the lane may not be ours any more. It says nothing
-// of WeChat Pay, nor of the merchant's setup.
+// errNoTurn says that a call was not made, because its turn did not come in time or the lane may not be ours any more. It says nothing
+// about WeChat Pay or the merchant's setup.
 var errNoTurn = errors.New("no turn")
 
-// under waits for a turn under a quota, keeping the delivery alive. The turn must be ended, unless there was an error, which is an
-// errNoTurn. The call is to be made in the returned context: it fails with errNoTurn, and is not sent, if when it has been signed the
-// lane is not known to be ours any more, or may says no.
+// under waits for a turn under a quota, keeping the delivery's lease alive meanwhile. The error, if there is one, is an errNoTurn;
+// otherwise the caller must end the turn.
+//
+// The call is to be made with the returned context. Once it is signed, and before it is sent, that context asks again whether the lane is
+// known to be ours and whether may says yes; if not, the call is not sent and fails with errNoTurn.
 func (l *lane) under(ctx context.Context, o *order, p *pace, may func() bool) (*turn, context.Context, error) {
 	t, err := p.turn(func(ready <-chan struct{}) error {
 		l.paused.Add(1)
@@ -403,5 +412,5 @@ func (l *lane) under(ctx context.Context, o *order, p *pace, may func() bool) (*
 	return t, wxpay.BeforeSending(ctx, still), nil
 }
 
-// always is for calls that change nothing at WeChat Pay that matters: they may be made as long as there is a lease.
+// always is under's may for calls that change nothing that matters at WeChat Pay: they may be made for as long as there is a lease.
 func always() bool { return true }

@@ -331,7 +331,7 @@ func TestALimitThatIsNewWhileCallsAreMade(t *testing.T) {
 					case <-limited:
 						return
 					default:
-						p.line().end()
+						p.reserve().end()
 					}
 				}
 			})
