@@ -109,7 +109,7 @@ func bearsKey(r messages.Reason) bool {
 	return r != messages.ReasonMalformed && r != messages.ReasonConflict
 }
 
-// minSecret is how long a value of the command must be to be taken out of a message: shorter ones are everywhere.
+// minSecret is how long, in bytes, a value of the command must be to be taken out of a message: shorter ones are everywhere.
 const minSecret = 4
 
 // withoutValues takes out of a message, which may be WeChat Pay's, whatever values of the command it repeats: replies and
@@ -123,14 +123,14 @@ func withoutValues(message string, command []byte) string {
 	for _, value := range texts(nil, v) {
 		values = append(values, spellings(value)...)
 	}
-	// The longest first: of a value in which another one stands, nothing is to be left over.
+	// The longest first: a value that contains another one must go as a whole.
 	slices.SortFunc(values, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	for _, value := range values {
 		if len(value) >= minSecret {
 			message = strings.ReplaceAll(message, value, "…")
 		}
 	}
-	for _, value := range values { // a long message was cut
+	for _, value := range values { // a long message was cut, perhaps within a value: no beginning of one may stand at its end
 		for n := min(len(value), len(message)); n >= minSecret; n-- {
 			if rest, found := strings.CutSuffix(message, value[:n]); found {
 				message = rest + "…"
@@ -203,8 +203,8 @@ func (l *lane) announce(ctx context.Context, o *order, letter *messages.DeadLett
 		failure: failureOf(letter)}
 }
 
-// endBegun publishes the `failed` of what was announced as started and does not stand under the letter's own key: the reply
-// inside a decision, and a command that turned out to be malformed, or its reply to be another's, only after it had begun.
+// endBegun publishes a `failed` for whatever was announced as `started` under another key than the letter's: the reply inside a decision;
+// and the command itself, if it turned out only after it had begun that it is malformed, or that its reply is another command's.
 func (l *lane) endBegun(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64) error {
 	if o.cmd == nil || o.malformed != nil {
 		return nil
@@ -231,7 +231,10 @@ func (l *lane) endStarted(ctx context.Context, o *order, letter *messages.DeadLe
 
 var errSucceededMeanwhile = errors.New("the command has succeeded meanwhile")
 
-// announceAs publishes a `failed` of a stored letter under a key, whose record speaks of a command with that digest.
+// announceAs publishes the `failed` of a stored letter under a key, unless it is there. digest is that of the command that the key should
+// belong to: if it belongs to another one by now, or to a later try, the `failed` goes under the command's sequence (messages.SeqKey), so as
+// not to stand in its way. A step that has ended better, or is tried again, is left alone; if the command itself has ended better, the error
+// is errSucceededMeanwhile.
 func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64, kind messages.Kind, key, digest string) error {
 	var err error
 	for range announceTries {
@@ -272,7 +275,7 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 	return err
 }
 
-// told reports whether nobody has to hear of a dead letter any more: its `failed` is there, or it was put back.
+// told reports whether nobody needs to hear of a dead letter any more, because its `failed` is there or it was put back (or dropped).
 func (l *lane) told(ctx context.Context, letter *messages.DeadLetter, sequence uint64) (bool, error) {
 	if told, err := l.ledger.failedWith(ctx, l.mchid, letter.Kind, letter.Key, sequence); told || err != nil {
 		return told, err

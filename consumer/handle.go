@@ -16,7 +16,7 @@ type order struct {
 	*delivery        // by which it came; that of a settlement may bring several
 	subject   string // the command's, as all of this; a settlement is delivered on another
 	sequence  uint64
-	header    nats.Header // and what the worker has added
+	header    nats.Header // the publisher's, and what the worker has added
 	body      []byte
 	kind      messages.Kind
 	about     string                   // the thing about which commands are in line; "" if it is in none
@@ -28,7 +28,7 @@ type order struct {
 	observed  *Delivery         // what the observer was told; nil if it was not
 	followed  bool              // whether this is a look at an accepted refund, not a command
 	wrote     bool              // whether this delivery has made a writing call
-	untouched bool              // whether no earlier delivery has, for all we know
+	untouched bool              // whether, as far as we know, no earlier delivery has made one either
 	media     map[string]string // media_ids of the pictures that the command names as objects, by their references
 }
 
@@ -177,8 +177,8 @@ func again(verdict string, delay time.Duration, err error) end {
 	return end{verdict: verdict, again: true, delay: delay, err: err}
 }
 
-// inVain ends a delivery whose attempt came to nothing, for all that is known: it comes again as later says, or the lane is held over it, and
-// then the attempt does not count.
+// inVain ends a delivery whose attempt did nothing, as far as is known. The command comes again as later says; if the lane is held over it
+// (held), the attempt does not count.
 func (l *lane) inVain(key string, verdict Verdict, a *attempts, later end) (e end, held bool) {
 	if held := l.heldOver(key, verdict, later); held != nil {
 		a.spare()
@@ -187,7 +187,8 @@ func (l *lane) inVain(key string, verdict Verdict, a *attempts, later end) (e en
 	return later, false
 }
 
-// laterOrExhausted ends a delivery whose attempt did nothing for sure. why is what its dead letter says if tries have run out.
+// laterOrExhausted ends a delivery whose attempt provably did nothing: the command comes again, or, if its tries have run out, becomes the
+// dead letter that why describes.
 func (l *lane) laterOrExhausted(ctx context.Context, o *order, key, subMchID string, why deadEnd) end {
 	e, held := l.inVain(key, Transient, why.attempts, again(Transient.String(), l.retry.Delay(int(why.attempts.writes)), why.cause))
 	if !held && l.ranOut(why.attempts, subMchID) {
@@ -199,8 +200,8 @@ func (l *lane) laterOrExhausted(ctx context.Context, o *order, key, subMchID str
 // unrecordedMost is the most that is waited for a store that takes nothing.
 const unrecordedMost = time.Minute
 
-// unrecorded ends a delivery whose record was not taken. If the ledger has moved on it is read again at once; a store that takes
-// nothing is given time, since each try costs a call that reads back: more and more of it if there are attempts to count by.
+// unrecorded ends a delivery whose record was not taken. If the ledger has moved on, the command comes again at once. If the store takes
+// nothing, it comes again later, since each try costs a call that reads back; and later each time, if there are attempts (a) to count by.
 func (l *lane) unrecorded(verdict string, a *attempts, err error) end {
 	if errors.Is(err, errStale) {
 		return again(verdict, 0, err)

@@ -65,7 +65,7 @@ func (l *lane) holdNow(verdict Verdict, err error) end {
 	return again(verdict.String(), heldDelay(wait), err)
 }
 
-// waitOrHold ends a delivery that comes again as e says, or holds the lane if its trouble turns out to be the lane's.
+// waitOrHold is heldOver for a delivery that has no other end: it comes again as e says unless the lane is held.
 func (l *lane) waitOrHold(key string, verdict Verdict, e end) end {
 	if held := l.heldOver(key, verdict, e); held != nil {
 		return *held
@@ -73,8 +73,8 @@ func (l *lane) waitOrHold(key string, verdict Verdict, e end) end {
 	return e
 }
 
-// heldOver holds the lane if the trouble of a delivery that would come again as e says turns out to be the lane's, and returns how the
-// delivery ends then. Nothing is given up over such trouble: whether tries have run out is a question for when this returns nil.
+// heldOver is told of trouble that a delivery met, which would come again as e says. If the trouble turns out to be the lane's, it holds
+// the lane and returns how the delivery ends; otherwise it returns nil. Ask it before ranOut: nothing is given up over the lane's trouble.
 func (l *lane) heldOver(key string, verdict Verdict, e end) *end {
 	if !l.troubled(key, verdict, e.err) {
 		return nil
@@ -84,14 +84,14 @@ func (l *lane) heldOver(key string, verdict Verdict, e end) *end {
 	return &held
 }
 
-// ranOut reports whether no further attempt may be made for a command, of a sub-merchant if that is not "". What was tried while the lane was
-// held does not count, nor does that time.
+// ranOut reports whether a command's tries have run out, by number or by age. Attempts over which the lane was held do not count, nor does
+// the time for which the lane was held, or the sub-merchant; subMchID is "" if there is none.
 func (l *lane) ranOut(a *attempts, subMchID string) bool {
 	return a.ranOut(l.retry, l.clock.moment(), l.heldSince(a.first, subMchID))
 }
 
-// heldSince is for how long the lane, or the sub-merchant, has been held since a moment. That it is held still counts up to when the next command
-// is let through: one that meets other trouble then is not held over it.
+// heldSince is for how long the lane, and the sub-merchant if there is one, was held since a moment. A hold that goes on counts only up to
+// when its next command is let through: what that command meets then may be trouble of its own.
 func (l *lane) heldSince(from moment, subMchID string) time.Duration {
 	l.hold.mu.Lock()
 	defer l.hold.mu.Unlock()
@@ -174,7 +174,7 @@ func (l *lane) adopt(info *jetstream.ConsumerInfo) {
 	l.nudge()
 }
 
-// adoptHold takes over that the lane is held, or no longer: another worker may have had it since.
+// adoptHold takes over what the lane's consumer says of a hold, or that it says nothing any more: another worker may have had the lane.
 func (l *lane) adoptHold(info *jetstream.ConsumerInfo) {
 	reason := info.Config.Metadata[holdMetadata]
 	l.hold.mu.Lock()

@@ -5,13 +5,13 @@ import "time"
 // span is a time for which something was held.
 type span struct{ from, to moment }
 
-// spans are such times, oldest first: commands do not grow older meanwhile.
+// spans are the times for which a lane, or a sub-merchant, was held, oldest first: commands do not grow older meanwhile.
 type spans []span
 
-// maxSpans is how many are remembered. What was held before that counts for the commands' age, of which there are none so old.
+// maxSpans is how many are remembered. The time of older ones counts for the age of commands, but hardly any command is that old.
 const maxSpans = 128
 
-// hold notes that it is held until a moment: anew from now on, or as it was before.
+// hold notes a hold until a moment: a new one from now on (anew), or an extension of the newest.
 func (s *spans) hold(now, until moment, anew bool) {
 	if n := len(*s); !anew && n > 0 {
 		(*s)[n-1].to = max((*s)[n-1].to, until)

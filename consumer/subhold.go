@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// subHold is a sub-merchant's want of balance, which is not the others': only its own refunds wait. They are handed back, since they share
-// the lane with the others'; one at a time probes.
+// subHold says that a sub-merchant has too little balance. Only its own refunds wait: they are handed back, since they share the lane with
+// the other sub-merchants', and one of them at a time is let through as a probe.
 type subHold struct {
 	times   int       // holds since the last success; 0: it is not held
 	until   time.Time // when the next of its commands is let through; when it was released
@@ -14,7 +14,8 @@ type subHold struct {
 	spans   spans     // when it was held
 }
 
-// maxSubHold is the most between two probes of a sub-merchant: commands that were handed back do not come sooner when it is released.
+// maxSubHold bounds the time between two probes of a sub-merchant. It is short because commands that were handed back do not come sooner
+// when the sub-merchant is released.
 const maxSubHold = time.Minute
 
 // subTurn lets a command of the sub-merchant go on, or returns how long it has to wait. done is called when the command is through.
