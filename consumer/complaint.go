@@ -123,7 +123,7 @@ func (l *lane) replyEntry(ctx context.Context, o *order, s step) (*entry, *end) 
 	return e, nil
 }
 
-// carryStep announces a step, carries it out and calls then when it is proven.
+// carryStep announces a step, carries it out, and calls then when it is proven that it took effect.
 func (l *lane) carryStep(ctx context.Context, o *order, s step, e *entry, then func(*entry, *attempts) end) end {
 	e, a, stop := l.claim(ctx, o, s, e)
 	if stop != nil {
@@ -168,7 +168,7 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 	return started, a, nil
 }
 
-// heldBefore is for how long the lane was held since the first attempt, also in the hands of others, of which recallStep was told.
+// heldBefore is for how long the lane was held since the first attempt, including what recallStep read of holds under other workers.
 func (l *lane) heldBefore(a *attempts, e *entry) time.Duration {
 	if a.first == 0 || e.firstAt.IsZero() || e.firstAt.Equal(longAgo) {
 		return 0
@@ -176,8 +176,8 @@ func (l *lane) heldBefore(a *attempts, e *entry) time.Duration {
 	return max(0, time.Duration(a.first-l.clock.momentOf(e.firstAt))) + l.heldSince(a.first, "")
 }
 
-// longAgo is the first attempt at a command that was put back so late that the records of its earlier tries are gone: it may have
-// happened, whenever that was, and whatever its complaint shows of it counts.
+// longAgo stands for the first attempt at a command that was put back so late that the records of its earlier tries are gone. It may have
+// been carried out at any time, so an entry of its complaint counts however old it is.
 var longAgo = time.Unix(0, 0)
 
 // recallStep returns what is known of the attempts at a step: our own memory, else what the ledger says.
@@ -187,7 +187,7 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 		return a
 	}
 	a = &attempts{}
-	if e.outcome != nil { // begun before, by somebody who may have called at any time since
+	if e.outcome != nil { // begun before, by a worker that may have called at any time since
 		a.last, a.open = l.clock.momentOf(e.outcome.At), true
 	}
 	if e.status() == messages.StatusStarted { // and not failed: then the tries are counted anew
@@ -195,7 +195,7 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 			a.first = l.clock.momentOf(e.outcome.At)
 		}
 		a.spared = min(clampWrites(e.spared), a.writes)
-		a.first += moment(e.held) // it is as old as if it had begun then; its dead letter says so, too
+		a.first += moment(e.held) // as if it had begun so much later: holds do not age it. Its dead letter gives this time, too
 	}
 	if e.outcome == nil && headerUint(o.header, messages.HeaderReplays) > 0 {
 		a.open, a.lost = true, true
@@ -279,15 +279,15 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 }
 
 // askComplaint reads back whether the step took effect. It returns how the delivery ends, or nil if the step did not take
-// effect and may be sent (again). If no call of ours can have taken effect, a complaint that cannot be read, either, is answer enough: it is
-// none of the merchant's, perhaps.
-func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *attempts, none bool, then func(*entry, *attempts) end) *end {
+// effect and may be sent (again). untried says that no call of ours can have taken effect: then a refusal to show the complaint is answer
+// enough, since it may be none of this merchant's.
+func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *attempts, untried bool, then func(*entry, *attempts) end) *end {
 	stop := func(e end) *end { return &e }
 	state, err := l.readComplaint(ctx, o, e.firstAt)
 	if errors.Is(err, errNoTurn) {
 		return stop(again("out of budget", 0, err))
 	}
-	if none && Classify(callRead, err) == Rejected {
+	if untried && Classify(callRead, err) == Rejected {
 		return nil
 	}
 	if err != nil {

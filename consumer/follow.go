@@ -15,10 +15,10 @@ import (
 	"wxpay-worker/messages"
 )
 
-// An accepted refund is followed by query until its final state, for as long as Settlement.GiveUp. Waiting is done by message
-// schedules, which carry the command, and which the server turns into messages when their time has come. So a refund that is being
+// An accepted refund is followed by query until its final state, for Settlement.GiveUp at most. Between two looks it waits in a message
+// schedule, which carries the command and which the server turns into a message when its time has come. So a refund that is being
 // followed costs a record in the store and nothing here. Refunds that were accepted while a schedule was being written share the next
-// one, and go on together until each has its end: a busy store is spared most of its work.
+// one, and stay together until each has its end, which spares a busy store most of its work.
 //
 // The schedule is written before `accepted`, `accepted` before the acknowledgement: an `accepted` refund is always followed.
 
@@ -49,12 +49,12 @@ type schedule struct {
 	refunds []followed
 }
 
-// maxTogether is how much one schedule carries of several refunds, in bytes as followed.size reckons: a few dozen of them. A refund of
-// which there is more goes alone. Where a server takes little in one message it is less: an eighth of that, since JSON may write one byte
-// as six.
+// maxTogether bounds what one schedule carries of several refunds, in bytes as followed.size reckons them: a few dozen refunds. A larger
+// refund goes alone. A server that takes only small messages lowers the bound to an eighth of its limit, since JSON may write one byte as
+// six.
 const maxTogether = 64 << 10
 
-// size is about how many bytes it takes in a schedule; not less than a kilobyte, so that they are not too many.
+// size is about how many bytes the refund takes in a schedule. It is at least a kilobyte, so that one schedule has not too many refunds.
 func (f followed) size() int {
 	n := len(f.Command) * 4 / 3 // base64
 	for name, values := range f.Header {
@@ -153,7 +153,7 @@ func readSchedule(msg *nats.Msg) (*schedule, error) {
 	return s, nil
 }
 
-// ownHeaders are those of what has become due that its schedule had: not the server's, which are of this schedule, not of the next.
+// ownHeaders are the headers that a schedule gave to what has become due: without the server's own, which would be wrong in the next one.
 func ownHeaders(due *nats.Msg) nats.Header {
 	own := nats.Header{}
 	for name, values := range due.Header {

@@ -26,7 +26,8 @@ func (l *lane) lookAll(work context.Context, d *delivery, s *schedule) {
 		}
 		next.refunds = append(next.refunds, f)
 		if e.again || e.err != nil && !absent(e.err) {
-			// The others would meet the trouble, too, and each may take long; or it is this one's alone. They wait, and are the first then.
+			// Either the others would meet the same trouble, each perhaps after a long time-out, or it is this one's alone: end here.
+			// The others have not been looked at, so they come first the next time.
 			next.refunds = slices.Concat(s.refunds[i+1:], next.refunds)
 			break
 		}

@@ -25,8 +25,8 @@ type complaintState struct {
 	began     time.Time // our first attempt
 }
 
-// readComplaint reads a complaint back, for who first tried to change it at that time. A read that is refused says nothing of what has
-// happened, whatever the code: none is documented that would mean that there is no such complaint.
+// readComplaint reads a complaint back; began is when we first tried to change it. A refusal to show it says nothing about what has
+// happened, whatever its code: none is documented to mean that there is no such complaint.
 func (l *lane) readComplaint(ctx context.Context, o *order, began time.Time) (*complaintState, error) {
 	complaintID := o.cmd.Complaint()
 	turn, calling, err := l.under(ctx, o, l.reads, always)
@@ -54,8 +54,8 @@ func (l *lane) readComplaint(ctx context.Context, o *order, began time.Time) (*c
 	return state, nil
 }
 
-// replied looks for the reply's very text with as many pictures, dated after our first attempt. A history that shows no pictures
-// says nothing of them, and an entry without a date nothing of that: a reply is rather taken for done than repeated.
+// replied looks for the reply's very text, with as many pictures, dated after our first attempt. An entry that shows no pictures, or has no
+// date, counts all the same: it is better to take a reply for sent than to send it twice.
 func (s *complaintState) replied(r *messages.ReplyParams) found {
 	since := s.began.Add(-readBackSkew)
 	for _, h := range s.history {
@@ -79,8 +79,8 @@ func (s *complaintState) decided(action messages.Action) found {
 	return s.rounds(same, other)
 }
 
-// completed: a complaint that is processed needs no completion, whoever brought it about; nor does one that was completed and that the user
-// has continued since.
+// completed reports foundSame for a complaint that needs no completion (any more): it is processed, whoever brought that about; or it was
+// completed and the user has continued it since.
 func (s *complaintState) completed() found {
 	if s.processed {
 		return foundSame
@@ -88,12 +88,12 @@ func (s *complaintState) completed() found {
 	return s.rounds(wxpay.MerchantConfirmComplete, "")
 }
 
-// rounds looks for what was done last, the same as we want or the opposite. Each time that the user continues the complaint begins a new
-// round, and what was done in those before says nothing of it. But what was done in the round that was open when we began counts also
-// when it is over by now: to do it again would be to do it to the next one.
+// rounds looks for the last entry that is what we want (same) or its opposite (other, "" for none). Each time that the user continues the
+// complaint a new round begins, and what was done in earlier rounds says nothing about it. There is one exception: what was done in the round
+// that was open when we began counts although that round is over by now, since to do it again would be to do it to the next round.
 //
-// Times are WeChat Pay's, but for ours: where the clocks differ by more than what lies between a user's continuing and our first attempt, and
-// the answer to that was lost, the wrong round is taken.
+// The entries have WeChat Pay's times, our beginning has ours. If the two clocks differ by more than the time between the user's continuing
+// and our first attempt, and the answer to that attempt was lost, the wrong round is taken.
 func (s *complaintState) rounds(same, other string) found {
 	result := foundNothing
 	for _, h := range s.history {

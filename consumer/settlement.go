@@ -19,8 +19,8 @@ type settler struct {
 	queued map[string]time.Time
 }
 
-// How much of the looks in flight one merchant may have: its hanging queries must not stop the others'. As long as nobody else has
-// any it may have more, so that 150 refunds/s are followed also when an answer takes 200 ms.
+// What part of the looks in flight (Options.Concurrency) one merchant may have, as a divisor: its hanging queries must not stop the
+// others'. As long as no other merchant has any it may have more, so that 150 refunds/s are followed also when an answer takes 200 ms.
 const (
 	settlerShare     = 4 // a quarter
 	settlerShareSole = 2 // half
@@ -95,8 +95,8 @@ func (w *settler) due(d *delivery) func(context.Context) {
 	}
 }
 
-// putOff has what is due come again after a while. It is scheduled anew: what is handed back stays in the consumer's back-off, and when that
-// is full, which one merchant's refunds might bring about, nobody's are looked at any more.
+// putOff lets what is due come again after a while, by a new schedule. Handed back it would stay in the consumer's back-off; and when that is
+// full, which one merchant's refunds could bring about, no merchant's are looked at any more.
 func (w *settler) putOff(d *delivery, delay time.Duration) {
 	schedule := &nats.Msg{Subject: d.msg.Header.Get(headerScheduler), Header: ownHeaders(d.msg), Data: d.msg.Data}
 	if schedule.Subject == "" { // nothing that a schedule has brought: not ours
@@ -115,17 +115,17 @@ func (w *settler) putOff(d *delivery, delay time.Duration) {
 	}
 }
 
-// unknownDelay is after how long the looks of a merchant that is not configured here are tried again: by then it may be, and its refunds
-// are not to wait for it.
+// unknownDelay is how long looks for a merchant that is not configured here are put off: short, since it may be configured by then.
 const unknownDelay = 10 * time.Minute
 
-// atOnce is how many looks a second are put off to come again if the merchant has no quota.
-const atOnce = 1000
+// unlimitedLooks is how many looks a second come back to a merchant without a quota after they were put off.
+const unlimitedLooks = 1000
 
-// inLine is how long a merchant's look that found no room waits behind those before it: they come no faster than the merchant may look.
-// Otherwise each of them would be put off once a minute, however many there are, and the store would do nothing else.
+// inLine is how much longer a look that found no room is put off, because of those of its merchant that were put off before it: they come
+// back no faster than the merchant may look. Otherwise all of them would come back once a minute, however many they are, and the store
+// would do nothing else.
 func (w *settler) inLine(mchid string, looks Rate) time.Duration {
-	each := time.Second / atOnce
+	each := time.Second / unlimitedLooks
 	if looks.N > 0 {
 		each = looks.Per / time.Duration(looks.N)
 	}
