@@ -15,16 +15,16 @@ import (
 	"wxpay-worker/messages"
 )
 
-// Whoever takes a lane over, from another worker or from itself before a restart, has in no memory what it must know: which
+// Whoever takes a lane over, from another worker or from itself before a restart, does not remember what it must know: which
 // commands about the same complaint are still unfinished before the one that is delivered, which orders were refunded less than a
 // minute ago, and which calls count for the quota. All of it is in the streams. Until it has been read, nothing of the lane is begun.
 
-// inheritance is the reading of it.
+// inheritance is one such reading.
 type inheritance struct {
-	until time.Time     // for how long the lane's former holder may go on making calls
-	read  chan struct{} // closed when it is done
-	// wary is until when a refusal of a refund may be due to a call of the lane's former holder for the same order of which no
-	// stream tells; zero if there was none. It is set before read is closed.
+	until time.Time     // up to when the lane's former holder may go on making calls
+	read  chan struct{} // closed when the reading is done
+	// Up to wary, the refusal of a refund may be due to a call that the lane's former holder made for the same order and that no stream
+	// tells of. Zero if there was no former holder. It is set before read is closed.
 	wary time.Time
 }
 
@@ -32,15 +32,15 @@ type inheritance struct {
 // differ.
 const outcomesBack = 2 * absenceDelay
 
-// How often, and how long apart, a replica that seems to be behind is asked again. The server may count as unfinished what nobody can read
-// any more: the lane must not stand still for it.
+// How often, and how long apart, a replica that seems to be behind is asked again. Then what it has is believed: the server may count as
+// unfinished what nobody can read any more, and the lane must not stand still for that.
 const (
 	behindTries = 50
 	behindPause = 100 * time.Millisecond
 )
 
-// inherit reads what the lane's former holder left, trying until ctx ends, and lets the lane's deliveries begin. reached
-// returns what had been delivered to that holder.
+// inherit reads what the lane's former holder left, trying until ctx ends, and then lets the lane's deliveries begin. reached returns the
+// lane's consumer, which says up to where commands had been delivered to that holder.
 func (l *lane) inherit(ctx context.Context, to *inheritance, reached func(context.Context) (*jetstream.ConsumerInfo, error)) {
 	for behind := 0; ctx.Err() == nil; {
 		wary, err := l.readLegacy(ctx, to.until, reached)
@@ -96,18 +96,19 @@ func (l *lane) readLegacy(ctx context.Context, until time.Time, reached func(con
 	return wary, nil
 }
 
-// A busy lane has tens of thousands of recent outcomes. A worker that takes over many such lanes at once reads them a few at a time: each then
-// begins as soon as it can, and what other lanes say to the NATS server does not wait behind all that reading. Lanes with fewer than
-// readingMuch wait for nobody.
+// A busy lane has tens of thousands of recent outcomes. A worker that takes many such lanes over at once reads only a few of them at a time:
+// so the first ones can begin early, and other lanes' requests to the NATS server do not wait behind all that reading. Lanes with fewer than
+// readingMuch outcomes wait for nobody.
 const (
-	readingAtOnce = 4
-	readingMuch   = 64 // no more than stored.Since asks for at first, so that nothing large has been asked for before there is a place
+	readingAtOnce = 4  // lanes
+	readingMuch   = 64 // outcomes; no more than stored.Since asks for at first, so that no large batch is asked for before there is a place
 )
 
-// inheritOutcomes notes what was recorded a moment ago, and returns the times of the calls of which it tells, those that count for the quota still.
+// inheritOutcomes notes the outcomes that were recorded a moment ago. It returns the times of the calls that they tell of, if these still count
+// for the quota.
 func (l *lane) inheritOutcomes(ctx context.Context, now time.Time) (calls []time.Time, err error) {
 	per := l.writes.rate().Per
-	told, seed := map[uint64]int{}, maphash.MakeSeed() // calls, by the hash of the key that records have in common
+	told, seed := map[uint64]int{}, maphash.MakeSeed() // how many calls are known of a key, by its hash: its records tell of the same ones
 	read := 0
 	for _, kind := range l.kinds() {
 		outcomes := l.subjects.OutcomesOf(l.mchid, kind)
@@ -155,8 +156,8 @@ func (l *lane) inheritCommand(m *stored.Msg, now time.Time) {
 	}
 }
 
-// inheritOutcome notes the order of a refund that was accepted a moment ago. It returns how many calls the record's command may have led to by
-// then.
+// inheritOutcome notes the order of a refund that was accepted a moment ago. It returns how many calls the outcome's command may have led to
+// so far.
 func (l *lane) inheritOutcome(m *stored.Msg, now time.Time) (calls int) {
 	out, err := messages.DecodeOutcome(m.Data)
 	if err != nil {
@@ -185,8 +186,8 @@ func (l *lane) about(cmd messages.Command) string {
 	return cmd.Key()
 }
 
-// takeOver has the lane's legacy read; a reading that is under way for an earlier holder is void. until is for how long that holder
-// may go on making calls.
+// takeOver starts the reading of what the lane's former holder left; a reading that is still under way no longer counts. until is up to when
+// that holder may go on making calls.
 func (l *lane) takeOver(ctx context.Context, until time.Time, reached func(context.Context) (*jetstream.ConsumerInfo, error)) {
 	to := &inheritance{read: make(chan struct{}), until: until}
 	l.epoch.Lock()

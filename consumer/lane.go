@@ -51,11 +51,11 @@ type lane struct {
 	// sure is the newest command that may have been delivered before without our knowing: a later one with delivery count 1
 	// is provably delivered for the first time. All bits set: nothing is sure.
 	sure   atomic.Uint64
-	epoch  sync.Mutex // guards epochs, and sure against being raised for an epoch that is over, and legacy
-	epochs uint64
+	epoch  sync.Mutex   // guards epochs and legacy; sure is raised under it, and only for the epoch that is not over
+	epochs uint64       // how often everything became unsure
 	legacy *inheritance // what the lane's former holder left; nothing begins before it has been read
-	// unasked is how many more commands that are not sure are asked about before they are carried out: a server that was
-	// killed may have forgotten whom it gave them to, and no more than this were in flight.
+	// unasked is how many more commands that count as delivered for the first time, and are not sure, are asked about at WeChat Pay before
+	// they are carried out: a server that was killed may have forgotten that it had delivered them. No more than this were in flight.
 	unasked atomic.Int64
 	pin     string // by which we had the lane when it was last in doubt; the queue's goroutine's
 }
@@ -220,11 +220,11 @@ func (l *lane) findWork(ctx context.Context, info *jetstream.ConsumerInfo) {
 	}
 }
 
-// doubt notes that any command there is now may have been delivered before, to us or to another.
+// doubt notes that any command that is in the stream now may have been delivered before, to us or to another worker.
 func (l *lane) doubt(ctx context.Context) {
-	var until time.Time // how long whoever had the lane may go on
+	var until time.Time // up to when whoever had the lane may go on making calls
 	if l.pin != l.pull.pin {
-		if time.Since(l.free) >= l.pinnedTTL { // else nobody had it: it takes that long to lose it unheard
+		if time.Since(l.free) >= l.pinnedTTL { // otherwise nobody had it: no pin runs out so soon after we saw none
 			until = l.clock.At(time.Now().Add(2 * l.tenure()))
 		}
 		l.free = time.Time{}

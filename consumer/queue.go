@@ -53,8 +53,8 @@ type queue struct {
 	// ---
 	pull     *puller
 	inFlight int         // handlers
-	unshared bool        // nobody served the queue before our first pin: it tells nothing new
-	free     time.Time   // when we saw, at the start, that nobody had the queue nor anything of it in hand; zero since it was ours
+	unshared bool        // as far as we know nobody has served the queue since we began: our first pin is no change of hands
+	free     time.Time   // when we saw, at the start, that nobody had the queue or anything of it in hand; zero once it was ours
 	giving   bool        // it is being given up: nothing more is asked for
 	rest     time.Time   // it has been: nothing is asked for before this
 	fewSince time.Time   // when there first came to be room for few since we last asked; zero if there did not
@@ -77,8 +77,8 @@ func (q *queue) config() jetstream.ConsumerConfig {
 	return laneConfig(q.name, q.filter, q.clock.Wall(q.ackWait), q.pinnedTTL)
 }
 
-// ensure makes the queue's consumer what it should be, or is content if it may not and it is. What follows from it may go on as
-// long as work lives.
+// ensure makes the queue's consumer what it should be. A worker that may not change consumers is content with one that fits already. What
+// found begins may go on for as long as work lives.
 func (q *queue) ensure(ctx, work context.Context) error {
 	asked := time.Now()
 	change, err := Part{Kind: PartLane, Name: q.name, stream: jetstream.StreamConfig{Name: q.stream}, lane: q.config()}.Plan(ctx, q.js)
@@ -206,10 +206,10 @@ func (q *queue) refill() error {
 }
 
 const (
-	// A pull for each command would be a sixth to a third of all the processor time that a v2 refund costs (measured at half load): so it is
-	// for a sixteenth of what may be in flight, at least.
+	// A pull for each single command would take a sixth to a third of all the processor time that a v2 refund costs (measured at half load).
+	// So a pull waits until there is room for a sixteenth of what may be in flight,
 	worthPulling = 16
-	// fewWait is how long room for fewer waits for more: where others hang, the rest of the queue does not.
+	// but no longer than this: where some deliveries hang, the rest of the queue must not wait for them.
 	fewWait = 5 * time.Millisecond
 )
 

@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// The pin says whose a lane is, but a worker hears of its loss late: a cluster that has lost the consumer's leader gives the lane to
-// whoever asks first. So that the two do not use the quota together, a worker makes calls under a quota only within a tenure after it
-// last knew that the lane was its own, and whoever takes a lane supposes that the other's calls arrive for as long. It looks when a call has
-// been signed, since calls that stand in line for their signatures may do so for longer than that; and whoever takes a lane allows as
-// much again for the way to WeChat Pay.
+// The pin says whose a lane is, but a worker may hear of its loss late: a cluster that has lost the consumer's leader gives the lane to
+// whoever asks first. Two workers must not use one quota at the same time. So a worker makes calls under a quota only within a tenure after
+// the server has last said that the lane is its own. It checks that when a call has been signed, since calls may stand in line for their
+// signatures for longer than a tenure. And whoever takes a lane over supposes that the other's calls arrive for two tenures: one in which
+// they are made, and one for their way to WeChat Pay.
 
-// maxTenure is as long as a handed over lane may stand still, and as short as a question to the server in each such time is cheap.
+// maxTenure bounds the tenure. It is short because a lane that changes hands may stand still for two of them, and long enough that asking the
+// server once in each costs little.
 const maxTenure = time.Second
 
-// tenure is how long a worker goes by what it heard of whose the lane is, in answer to a question. (A delivery says nothing: it may have
-// been on its way for long.) By the wall clock: the pin lives by that, too.
+// tenure is how long a worker relies on the server's answer that the lane is its own. (A delivery says nothing of the sort: it may have been
+// on its way for long.) By the wall clock: the pin lives by that, too.
 func (s *shared) tenure() time.Duration { return min(maxTenure, s.pinnedTTL/4) }
 
 // errTaken says that the lane is another worker's by now.
@@ -51,9 +52,9 @@ func (o *owned) left() time.Duration {
 	return time.Until(o.until)
 }
 
-// stillOurs returns nil if the queue has been ours since the delivery, asking the server if that was heard too long ago. errTaken says that
-// it is another's, or was: what goes before the delivery may have gone to somebody else meanwhile, or have come to us again after it.
-// After any other error it is not known.
+// stillOurs returns nil if the queue has been ours ever since the delivery. It asks the server if the last answer is too old. errTaken says
+// that the queue is another worker's, or was in between: commands before this one may have been delivered to that one, or again to us after
+// this one. After any other error it is not known whose the queue is.
 func (q *queue) stillOurs(ctx context.Context, d *delivery) error {
 	if *q.pinned.Load() != d.pin {
 		return errTaken
@@ -80,7 +81,8 @@ func (q *queue) stillOurs(ctx context.Context, d *delivery) error {
 	return q.askWhose(ctx, d.pin)
 }
 
-// askAhead asks before it must be known, so that no call of a busy lane waits for the answer. What goes wrong is found out when it must.
+// askAhead asks in the background before the last answer is too old, so that no call of a busy lane waits for the next one. If that fails,
+// whoever needs to know asks again.
 func (q *queue) askAhead(ctx context.Context, pin string) {
 	select {
 	case q.owned.asking <- struct{}{}:
@@ -94,8 +96,8 @@ func (q *queue) askAhead(ctx context.Context, pin string) {
 	}
 }
 
-// whoseExpiry is how long the server may keep the question for want of something to say: when the queue is empty, or so much is in
-// back-off that nothing more is given out.
+// whoseExpiry is how long the server may keep the question when it has nothing to answer: the queue is empty, or so much is in back-off that
+// nothing more is given out.
 const whoseExpiry = time.Millisecond
 
 // askWhose asks by a pull that can bring nothing, since no command is as small as one byte.
