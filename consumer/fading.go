@@ -2,10 +2,10 @@ package consumer
 
 import "time"
 
-// fading remembers values for a time at least, and for twice that at most: it forgets many at once, and keeps nothing beside what it
-// remembers. Its user locks it.
+// fading remembers each value for a certain time at least, and for twice that at most: it forgets many at once, and so keeps no time-stamps.
+// Its user locks it.
 type fading[K comparable, V any] struct {
-	lasts      time.Duration
+	lasts      time.Duration // for how long values are remembered, at least
 	now        func() time.Time
 	turned     time.Time // when young was begun
 	old, young map[K]V   // what is in young is newer than what is in old

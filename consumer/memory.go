@@ -12,23 +12,22 @@ import (
 	"wxpay-worker/wxpay"
 )
 
-// attempts is what this process remembers of the calls it made for one key. It is knowledge to go on, not a record: who
-// has none of a command that was delivered before must assume that a call was made a moment ago and ask.
+// attempts is what this process remembers of the calls it made for one key. It is a help, not a record: for a command that was delivered
+// before, a worker that remembers nothing must assume that a call was made a moment ago, and ask.
 //
 // A hundred thousand commands may be in back-off: BenchmarkBackOff tells what one keeps.
 type attempts struct {
-	first   moment   // when the first of the writes, or the first vain read-back, began
+	first   moment   // when the first writing call, or the first vain read-back, began
 	last    moment   // up to when the newest writing call may have been carried out
-	refusal *refusal // of a refund that is not believed before a query, a minute later, shows nothing; nil if there was none
+	refusal *refusal // of a refund; not believed before a query, a minute later, shows nothing. nil if there was none
 	writes  uint16   // deliveries that made at least one writing call
-	spared  uint16   // of these, those over which the lane was held: they count for nothing
-	repeats uint16   // deliveries that came to nothing without counting as an attempt: they only stretch the delay
-	open    bool     // whether it is open if the newest call did something
-	lost    bool     // whether earlier tries may have been made of which no record is left
+	spared  uint16   // of these, those over which the lane was held: they do not count
+	repeats uint16   // deliveries that came to nothing without counting as an attempt: they only make the next delay longer
+	open    bool     // it is not known whether the newest call took effect: ask first
+	lost    bool     // earlier tries may have been made of which no record is left
 }
 
-// refusal is a proven refusal of a command, as far as a dead letter tells of it: a hundred thousand may be kept, nearly all of which say
-// the same.
+// refusal is as much of a proven refusal of a command as a dead letter tells. A hundred thousand may be kept, and nearly all say the same.
 type refusal struct {
 	sequence  uint64 // of the command: another with the same number is tried on its own
 	says      unique.Handle[refused]
@@ -41,7 +40,7 @@ type refused struct {
 	code, message string
 }
 
-// refusalOf is what is kept of the answer to a command; nil if it is not one.
+// refusalOf is what is kept of the refusal of a command; nil if err is no answer of WeChat Pay's.
 func refusalOf(sequence uint64, err error) *refusal {
 	var answer *wxpay.Error
 	if !errors.As(err, &answer) {
@@ -70,7 +69,7 @@ func (a *attempts) wrote(now moment) {
 	a.last, a.open = now, true
 }
 
-// spare has the newest write count for nothing: the lane was held over it.
+// spare makes the newest writing delivery not count: the lane was held over it.
 func (a *attempts) spare() {
 	if a.spared < a.writes {
 		a.spared++
@@ -84,7 +83,7 @@ func (a *attempts) repeated() {
 	}
 }
 
-// tries is how often the command has come to nothing, by which its next delay is reckoned.
+// tries is how often the command has come to nothing: its next delay is computed from it.
 func (a *attempts) tries() int { return int(a.writes) + int(a.repeats) }
 
 // asked notes a read-back that came to nothing. Its age counts like that of an attempt, unless nobody was reached or our own
@@ -96,18 +95,18 @@ func (a *attempts) asked(v Verdict, now moment) {
 	}
 }
 
-// ranOut reports whether no further attempt may be made. The command was held for so long since the first.
+// ranOut reports whether no further attempt may be made; held is for how long the command's lane was held since its first attempt.
 func (a *attempts) ranOut(r Retry, now moment, held time.Duration) bool {
 	return int(a.writes-a.spared) >= r.MaxAttempts || a.first != 0 && time.Duration(now-a.first)-held >= r.MaxAge
 }
 
-// maxMemories bounds a lane's memory. MaxAckPending bounds the commands that are in back-off; what is above it belongs to
+// maxMemories bounds a lane's memory, in commands. No more than maxAckPending can be in flight or in back-off: what is above that belongs to
 // commands that another worker has finished since.
 const maxMemories = 2 * maxAckPending
 
-// memory holds the attempts of a lane's unfinished commands, by a hash of their kinds and keys. Two of which the hashes are equal, one pair in
-// 2⁶⁴, would take each other's attempts for their own: then one might be called for without asking first, by its own number or after
-// its own `started`.
+// memory holds the attempts of a lane's unfinished commands, by a hash of kind and key. Two commands with equal hashes, one pair in 2⁶⁴, would
+// take each other's attempts for their own. The worst that can come of it is a call that is made without asking first: of a refund by its own
+// number, of another command after its own `started`.
 type memory struct {
 	seed maphash.Seed
 
@@ -155,9 +154,9 @@ func (m *memory) clear() {
 	clear(m.by)
 }
 
-// untouched remembers which commands this process has handed back without having called: those whose turn did not come before the lane went
-// to another. If the very next delivery comes to us, too, nobody has had the command in between, and nothing has to be waited for.
-// (A single server that is killed may forget counts; so they are asked about all the same.)
+// untouched remembers which commands this process has handed back without a call: those whose turn did not come before the lane went to
+// another worker. If the very next delivery of such a command comes to us again, nobody had it in between, and there is no call to wait out.
+// (They are asked about all the same, since a single server that is killed may forget counts.)
 type untouched struct {
 	mu sync.Mutex
 	by map[uint64]uint64 // deliveries, by the command's sequence; guarded by mu
@@ -171,7 +170,7 @@ func (u *untouched) note(d *delivery) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if len(u.by) >= maxUntouched {
-		for other := range u.by { // any: it is waited for
+		for other := range u.by { // any: it will be treated as if somebody had called
 			delete(u.by, other)
 			break
 		}
@@ -188,8 +187,8 @@ func (u *untouched) take(d *delivery) bool {
 	return known && d.delivered == delivered+1
 }
 
-// scheduled remembers the commands whose refunds are followed already, though that they were accepted could not be recorded: each try to do so
-// would bring one more schedule, with looks of its own.
+// scheduled remembers the commands whose refunds have a schedule already although their `accepted` could not be recorded. Otherwise each try
+// to record it would write one more schedule, with looks of its own.
 type scheduled struct {
 	mu sync.Mutex
 	by map[uint64]bool // by sequence; guarded by mu
@@ -199,7 +198,7 @@ type scheduled struct {
 func (s *scheduled) note(sequence uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.by) < maxMemories { // beyond it has one schedule more
+	if len(s.by) < maxMemories { // beyond that, a command may get a second schedule
 		s.by[sequence] = true
 	}
 }

@@ -12,24 +12,23 @@ import (
 	"wxpay-worker/messages"
 )
 
-// A command that panics is buried as poison at once (handle.go). One that takes the whole process with it leaves nobody to do
-// that: it comes again when its lease is over, to the next worker, and would stop one after the other.
+// A command that panics is buried as poison at once (handle.go). One that kills the whole process leaves nobody to do that: when
+// its lease is over it comes to the next worker, and would kill one after the other.
 //
-// Deliveries are counted by the server, and back-off makes many of them. So a command that was delivered several times, none of
-// them answered by this process, is only suspected. Whoever handles a suspect says so on the lane's consumer before, and takes it
-// back after: a mark that is found there by the next worker is a process that died over it. At the third it is a dead letter.
+// The server counts deliveries, but back-off makes many of them, too. So a command that was delivered several times, without this process
+// having answered any of them, is only a suspect. Whoever handles a suspect marks it on the lane's consumer before, and takes the mark
+// away after. A mark that the next worker finds there tells of a process that died over the command. The third death makes it a dead letter.
 //
-// While a suspect is handled no other one is, in the whole process: otherwise the innocent would share the guilty one's count. A
-// suspicion ends with the first call that the command asks for. All of it is best effort: a single server that is killed may
-// forget counts.
+// A process handles one suspect at a time: otherwise the innocent ones would share the guilty one's deaths. A suspicion ends with the
+// first call that the command leads to. All of it is best effort: a single server that is killed may forget counts.
 
 const (
 	suspectAfter = 3 // deliveries
-	poisonDeaths = 3
+	poisonDeaths = 3 // processes
 
-	aloneMetadata  = "wxpay_alone"  // the sequence of the suspect that is being handled, and by whom: <sequence>:<worker>
+	aloneMetadata  = "wxpay_alone"  // the suspect that is being handled, and by whom: <sequence>:<worker>
 	deathsMetadata = "wxpay_deaths" // <sequence>:<processes that died over it>, separated by blanks
-	deathsKept     = 16
+	deathsKept     = 16             // suspects in deathsMetadata: the newest
 )
 
 // suspicion is what a lane knows of its suspects.
@@ -37,7 +36,7 @@ type suspicion struct {
 	worker   string // who we are
 	mu       sync.Mutex
 	answered map[uint64]bool // commands that this process has handed back, and whether they are suspects still; guarded by mu
-	deaths   map[uint64]int  // guarded by mu
+	deaths   map[uint64]int  // processes that died, by the command's sequence; guarded by mu
 }
 
 // suspected reports whether the delivery is of a command that may have killed those who handled it before.
@@ -48,7 +47,7 @@ func (s *suspicion) suspected(d *delivery) bool {
 	return suspect || !answered && d.delivered > suspectAfter
 }
 
-// note is told how a delivery ended: what becomes of a suspicion.
+// note is told how a delivery ended: it confirms or ends a suspicion.
 func (s *suspicion) note(o *order, e end) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

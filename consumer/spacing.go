@@ -8,8 +8,8 @@ import (
 
 // spacing keeps the refunds of one order apart.
 //
-// It keeps what it must know of a minute's orders, which are many, in a few dozen bytes each: hashes for numbers. Two orders of which the
-// hashes are equal, one pair in 2⁶⁴, would wait for each other for a minute.
+// A minute has many orders, so each takes a few dozen bytes only: hashes stand for the numbers. Two orders with equal hashes, one pair in
+// 2⁶⁴, would wait for each other for a minute.
 type spacing struct {
 	clock *Clock
 	seed  maphash.Seed
@@ -25,14 +25,16 @@ func newSpacing(clock *Clock) *spacing {
 // spaced is the last refund of an order.
 type spaced struct {
 	at moment
-	of uint64 // the hash of its out_refund_no, which the rule lets through: when it may be repeated is decided elsewhere; 0 if there are several
+	// of is the hash of its out_refund_no; 0 if several refunds may have been the last. The same refund does not wait for itself: when it may
+	// be sent again is decided elsewhere.
+	of uint64
 }
 
 // hash stands for a number.
 func (s *spacing) hash(number string) uint64 { return max(1, maphash.String(s.seed, number)) }
 
-// claim takes the order for a refund now, or returns how long it must still wait. Refunds of one order less than a minute
-// apart are refused.
+// claim takes the order for a refund that is about to be sent and returns 0, or returns how long the refund must still wait. WeChat Pay
+// refuses refunds of one order that are less than a minute apart.
 // Source: WeChat Pay, 申请退款, pay.weixin.qq.com/doc/v3/merchant/4013071036, 2026-08.
 func (s *spacing) claim(numbers []string, outRefundNo string) time.Duration {
 	s.mu.Lock()
@@ -68,7 +70,7 @@ func (s *spacing) called(numbers []string, outRefundNo string) {
 	s.mark(s.clock.Now(), numbers, s.hash(outRefundNo))
 }
 
-// mark notes a refund of an order at a time that is not to come; mu must be held.
+// mark notes a refund of an order at a time that is not in the future; mu must be held.
 func (s *spacing) mark(at time.Time, numbers []string, of uint64) {
 	for _, number := range numbers {
 		s.by.put(s.hash(number), spaced{s.clock.momentOf(at), of})

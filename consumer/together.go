@@ -7,9 +7,8 @@ import (
 	"sync"
 )
 
-// together shares round trips: what is asked for while it is being done for others is done for all who ask by then, at once. Who asks
-// alone is served at once and alone, so that nothing is ever waited for but what is under way already; the busier the store, the more
-// it is spared.
+// together shares round trips. While a request is under way, further ones wait and are then made as one. Whoever asks while none is under way
+// is served at once and alone: nobody ever waits for others to come. So the busier the store is, the more it is spared.
 type together[In, Out any] struct {
 	// do serves all that it is given, and returns what came of each, in the same order, or an error for all of them. It must end by
 	// itself: it serves nobody's context.
@@ -31,7 +30,7 @@ type asking[In, Out any] struct {
 	done chan struct{} // closed when out or err is there
 }
 
-// ask returns what came of it. When ctx ends first, it is done all the same if it is under way by then.
+// ask returns what came of in. If ctx ends before that, ask returns ctx's error, and in is done all the same if it is under way by then.
 func (t *together[In, Out]) ask(ctx context.Context, in In) (Out, error) {
 	a := &asking[In, Out]{in: in, done: make(chan struct{})}
 	t.mu.Lock()
