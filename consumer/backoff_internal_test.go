@@ -100,7 +100,7 @@ func (f *filler) fill(n int, deliveries uint64) *lane {
 		for i := range n {
 			l.owned.extend(time.Now(), l.tenure())
 			d := f.deliver(uint64(i+1), delivered+1)
-			l.order(d)(context.Background())
+			l.receive(d)(context.Background())
 		}
 	}
 	return l

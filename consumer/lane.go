@@ -86,7 +86,7 @@ func newLane(s *shared, m Merchant, f family) *lane {
 	l.following.most = func() int { return min(maxTogether, int(s.nc.MaxPayload()/8)) }
 	l.limit = l.room
 	l.ahead = l.prefetch
-	l.accept, l.unsure, l.found, l.tend = l.order, l.doubt, l.findWork, l.tendHold
+	l.accept, l.unsure, l.found, l.tend = l.receive, l.doubt, l.findWork, l.tendHold
 	l.hold = hold{subs: map[string]*subHold{}, told: true}
 	l.init()
 	l.sure.Store(nothingSure)
@@ -141,10 +141,10 @@ func (l *lane) room() int {
 	return l.concurrency
 }
 
-// order reads a delivered command and puts it in line. What is wrong with the command is kept in the order.
+// receive reads a delivered command and puts it in line: it is the lane's queue.accept. What is wrong with the command is kept in the order.
 //
 // Deliveries of one refund number, or of one complaint, take turns as they arrived, and let older commands about it go first.
-func (l *lane) order(d *delivery) func(context.Context) {
+func (l *lane) receive(d *delivery) func(context.Context) {
 	if l.suspicion.suspected(d) {
 		return func(work context.Context) { l.handleSuspect(work, d) }
 	}
