@@ -50,7 +50,7 @@ type checkStatus string
 
 const (
 	checkOK      checkStatus = "ok"
-	checkWarn    checkStatus = "warn"    // right now, and not for long, or perhaps not what was meant
+	checkWarn    checkStatus = "warn"    // right as it is, but not for long, or perhaps not what was meant
 	checkWrong   checkStatus = "wrong"   // the only one that makes the exit code 1
 	checkUnknown checkStatus = "unknown" // cannot be found out from here
 )
@@ -61,7 +61,7 @@ type finding struct {
 	Subject string      `json:"subject"` // what was checked: a key, a merchant, a stream, …
 	Status  checkStatus `json:"status"`
 	Detail  string      `json:"detail"`
-	Mend    string      `json:"mend"` // what to do about it; of ok nothing
+	Mend    string      `json:"mend"` // what to do about it; "" where there is nothing to do
 }
 
 // checking is one run of check.

@@ -113,10 +113,10 @@ func (k *checking) parts(ctx context.Context, c *client) {
 	}
 }
 
-// betweenPulls is how long a worker may take to ask a lane for commands again: it looks as if nobody served the lane then.
+// betweenPulls is how long a worker may take between two pulls of a lane, while it looks as if nobody served the lane.
 const betweenPulls = 200 * time.Millisecond
 
-// plan compares a part with what is there; a lane that nobody serves it looks at once more.
+// plan compares a part with what is there. If nobody seems to serve a lane, it looks once more.
 func (k *checking) plan(ctx context.Context, c *client, part consumer.Part) (change *consumer.Change, err error) {
 	look := func() error {
 		return k.ask(ctx, func(ctx context.Context) (err error) {
@@ -311,7 +311,7 @@ func (k *checking) permissions(ctx context.Context, c *client) {
 	}
 }
 
-// store asks the worker that runs the embedded server whether its store takes anything: to a client of it all looks well.
+// store asks the worker that runs the embedded server whether its store still takes messages: a client of the server cannot see that.
 func (k *checking) store(ctx context.Context, c *client) {
 	if k.config.NATS.URL != "" || c.ConnectedServerName() != natsembed.Name {
 		return

@@ -13,8 +13,8 @@ import (
 // Config is the whole configuration, a public contract. The tags say default and bounds, and are what is applied: min and max
 // include themselves, oneof lists all there is. Every key but those in lists can be overridden by an environment variable,
 // WXPAY_<SECTION>_<KEY>; an empty variable is as if unset, and other variables that begin with WXPAY_ are not looked at.
-// How two times go together ("at least …", "at most …") is told where it is not so, and not refused: one that is set for a try-out
-// need not drag the others along.
+// What is said of two times ("at least …", "at most …") is a warning where it is not so, and not refused: who sets one for a try-out need not
+// set the others as well.
 //
 // Relative paths are relative to the configuration file's folder; without one, to the working directory.
 type Config struct {
@@ -154,13 +154,13 @@ type RetryConfig struct {
 	Multiplier  float64       `yaml:"multiplier" default:"2" min:"1" max:"100"`     // each further wait is this many times longer
 	Max         time.Duration `yaml:"max" default:"1h" min:"10ms" max:"24h"`        // no wait is longer; at least initial
 	Jitter      float64       `yaml:"jitter" default:"0.2" min:"0" max:"1"`         // each wait is spread by this fraction, both ways
-	MaxAttempts int           `yaml:"max_attempts" default:"25" min:"1" max:"1000"` // then the command is given up
-	MaxAge      time.Duration `yaml:"max_age" default:"72h" min:"1s" max:"8760h"`   // since the first attempt, but for the time its lane was held, likewise; at least initial
+	MaxAttempts int           `yaml:"max_attempts" default:"25" min:"1" max:"1000"` // after so many the command is given up
+	MaxAge      time.Duration `yaml:"max_age" default:"72h" min:"1s" max:"8760h"`   // so long after its first attempt, too, not counting the time its lane was held; at least initial
 }
 
 // SettlementConfig is how an accepted refund is followed to its end.
 type SettlementConfig struct {
-	First  time.Duration `yaml:"first" default:"1m" min:"1s" max:"24h"`       // wait before the first query
+	First  time.Duration `yaml:"first" default:"1m" min:"1s" max:"24h"`       // wait before each of the first five queries
 	Max    time.Duration `yaml:"max" default:"6h" min:"1s" max:"168h"`        // no wait between queries is longer; at least first
 	GiveUp time.Duration `yaml:"give_up" default:"360h" min:"1s" max:"8760h"` // then it is a dead letter; at least max. WeChat Pay closes unfunded refunds after more than 7 days
 }

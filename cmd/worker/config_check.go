@@ -95,7 +95,7 @@ func (c *Config) checkMerchant(key string, m *MerchantConfig, known map[string]b
 	c.must(m.RefundAPI != "v2" || m.V2 != nil, key+".v2", "what refund_api v2 needs: appid, api_key_file, client_cert_file, client_key_file")
 }
 
-// checkTimes warns of times that do not go together. One that is set for a try-out need not drag the others along.
+// checkTimes warns of times that do not go together. They are not refused: who sets one for a try-out need not set the others as well.
 func (c *Config) checkTimes() {
 	warnIf := func(odd bool, text string) {
 		if odd {
@@ -133,8 +133,8 @@ func isNATSURL(s string) bool {
 // isHostPort takes an empty host, which is every address of the machine.
 func isHostPort(s string) bool {
 	_, port, err := net.SplitHostPort(s)
-	n, bad := strconv.ParseUint(port, 10, 16)
-	return err == nil && bad == nil && n <= 65535
+	_, bad := strconv.ParseUint(port, 10, 16)
+	return err == nil && bad == nil
 }
 
 func isAll(s string, ok func(byte) bool) bool {

@@ -23,7 +23,7 @@ const connectTimeout = 5 * time.Second
 // clientName shows in NATS tools.
 const clientName = "wxpay-worker"
 
-// clientURL is where commands other than run look for NATS: without nats.url, where an embedded server listens.
+// clientURL is where commands other than run look for NATS: at nats.url, or, without it, where the embedded server of worker run listens.
 func (c *Config) clientURL() string {
 	if c.NATS.URL != "" {
 		return c.NATS.URL
@@ -32,8 +32,8 @@ func (c *Config) clientURL() string {
 	return "nats://" + net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)
 }
 
-// dialOptions reads the files that a connection needs, once, and makes its troubles heard. A connection that is lost is restored
-// for as long as it takes.
+// dialOptions reads the files that a connection needs, once, and has the connection's troubles logged. A connection that is lost is
+// restored, however long that takes.
 func dialOptions(c *Config, log logrus.FieldLogger) ([]nats.Option, error) {
 	options, err := c.natsOptions()
 	c.warn(log)
@@ -53,7 +53,7 @@ func dial(c *Config, options []nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// client is a connection of a command that publishes or reads, to a NATS that must be there.
+// client is the connection of a command that publishes or reads. NATS must be there when it is made.
 type client struct {
 	*nats.Conn
 	js     jetstream.JetStream
@@ -121,7 +121,7 @@ func (e *embedded) Close() {
 // retryPause is the time between two attempts of patiently.
 const retryPause = 2 * time.Second
 
-// patiently repeats do, loudly, until it succeeds, fails for good, or ctx ends.
+// patiently repeats do, and logs each failure, until it succeeds, fails with an error that is lasting, or ctx ends.
 func patiently(ctx context.Context, log logrus.FieldLogger, lasting func(error) bool, do func() error) error {
 	for {
 		err := do()
@@ -137,7 +137,7 @@ func patiently(ctx context.Context, log logrus.FieldLogger, lasting func(error) 
 	}
 }
 
-// What a cluster answers besides 503 while some of its servers are missing, or a leader is.
+// The codes, besides status 503, that a cluster answers with while some of its servers, or a leader, are missing.
 //
 // Source: nats-server 2.15 server/errors.json (JSClusterNoPeersErrF, JSClusterNotLeaderErr, JSStreamAssignmentErrF).
 const (
@@ -146,10 +146,11 @@ const (
 	notAssignedStream jetstream.ErrorCode = 10048
 )
 
-// errNoJetStream says what a NATS is like whose JetStream API nobody serves; or it is starting, or electing a leader.
+// errNoJetStream says that nobody serves the JetStream API: it is not enabled, or the server is starting, or a cluster is electing a leader.
 var errNoJetStream = errors.New("JetStream does not answer: is it enabled at this server and for this account?")
 
-// jetStreamError puts in words what the errors mean that a request gets from a NATS without JetStream, for all or for this account.
+// jetStreamError wraps an error by which NATS says that it has no JetStream, at all or for this account, in errNoJetStream. Any other error
+// it returns as it is.
 func jetStreamError(err error) error {
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
 		return fmt.Errorf("%w (%w)", errNoJetStream, err)
@@ -157,7 +158,8 @@ func jetStreamError(err error) error {
 	return err
 }
 
-// noTaker is what may be the matter when no stream answers a message or a request. Nothing else does, and who may only publish cannot ask.
+// noTaker lists what may be the matter when no stream answers a message or a request. The server does not say which it is, and a user who may
+// only publish cannot ask.
 const noTaker = "start a worker first, or check nats.prefix; or JetStream is not enabled for this account; or a cluster is electing " +
 	"the stream's leader: then try again in some seconds"
 
@@ -169,7 +171,7 @@ func (c *client) unanswered(what string) error {
 	return fmt.Errorf("%s: "+noTaker, what)
 }
 
-// isLasting tells errors that only a person can mend from those of a NATS that is starting, or electing a leader.
+// isLasting reports whether an error is one that only a person can mend, and not that of a NATS that is starting, or electing a leader.
 func isLasting(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.Code != http.StatusServiceUnavailable && !slices.Contains([]jetstream.ErrorCode{noSuitablePeers, notLeader, notAssignedStream}, api.ErrorCode)

@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// denials hears which subjects the server does not let us use. It tells so beside the point: a request that is denied stays
-// without an answer.
+// denials hears which subjects the server does not let us use. The server says so on the connection, not in answer to the request, which
+// stays without one.
 type denials struct {
 	mu   sync.Mutex
 	stop context.CancelCauseFunc // of the request under way, nil if there is none; guarded by mu
@@ -59,7 +59,8 @@ func tryInbox(nc *nats.Conn) error {
 // askTimeout bounds one request to JetStream: long enough for a cluster to elect a leader.
 const askTimeout = 10 * time.Second
 
-// ask makes one request, one at a time. Its error is a *deniedError as soon as the server denies a subject that it uses.
+// ask makes one request; only one may be under way at a time. If the server denies a subject that the request uses, the error is a
+// *deniedError, and comes at once.
 func (d *denials) ask(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, fmt.Errorf("no answer within %s: %w", askTimeout, context.DeadlineExceeded))
 	defer cancel()

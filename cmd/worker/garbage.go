@@ -7,22 +7,21 @@ import (
 	"runtime/metrics"
 )
 
-// The garbage collector runs whenever the heap has doubled, by default. A worker keeps a few MB and makes some hundred MB of garbage a
-// second at full load: collecting at twice a few MB cost it a fifth of its processor time (measured, v2). So it is let wait until
-// the heap has heapRoom, and where much is in use, which is what many commands in back-off need, until it has grown by half: memory then
-// counts for more than the collector's time.
+// By default the garbage collector runs whenever the heap has doubled. A worker keeps a few MB and makes some hundred MB of garbage a
+// second at full load: collecting at twice a few MB cost it a fifth of its processor time (measured, v2). So the collector waits until
+// the heap has heapRoom; and where more than that is in use, as with many commands in back-off, until the heap has grown by half, since
+// then memory counts for more than the collector's time.
 //
-// It is not the other way round, a fixed GOMEMLIMIT with the collector off: what is in use may come to exceed any limit, and the
-// collector would then run without end.
+// A fixed GOMEMLIMIT with the collector off would not do: what is in use may exceed any limit, and the collector would then run without end.
 
-// heapRoom is how far the heap may grow before anything is collected: with the program itself and its stacks well under 100 MB.
+// heapRoom is how far the heap may grow, in bytes, before anything is collected. With it, the program and its stacks take well under 100 MB.
 const heapRoom = 40 << 20
 
-// leastGarbage is what may gather in any case, in percent of what is in use. With 100,000 commands in back-off half of that took 10 MB less
-// and 17 % of the processors for collecting, not 10.5 (measured).
+// leastGarbage is how much may gather in any case, in percent of what is in use. Half as much, with 100,000 commands in back-off, saved 10 MB,
+// and took 17 % of the processors for collecting instead of 10.5 % (measured).
 const leastGarbage = 50
 
-// letGarbageGather lets garbage gather in the process from now on, unless its environment says when to collect.
+// letGarbageGather makes the collector wait like that from now on, unless the environment says when to collect (GOGC).
 func letGarbageGather() {
 	if os.Getenv("GOGC") != "" {
 		return

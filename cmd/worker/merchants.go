@@ -71,7 +71,7 @@ func (w *workshop) make(k *credentials) (*merchant, error) {
 		MchID: k.mchID, SerialNo: k.serialNo, Signer: w.signing.fair(signer),
 		Hosts: w.config.Hosts, Transport: w.transport, Timeout: w.config.Timeout,
 	}
-	if config.Keys, err = keySource(k, config, w.told(k.mchID)); err != nil {
+	if config.Keys, err = keySource(k, config, w.onDownload(k.mchID)); err != nil {
 		return nil, err
 	}
 	client, err := wxpay.New(config)
@@ -96,8 +96,8 @@ func (w *workshop) make(k *credentials) (*merchant, error) {
 	return m, nil
 }
 
-// told is what hears of a merchant's downloads of platform certificates.
-func (w *workshop) told(mchid string) func(error) {
+// onDownload returns the function that is called after each download of a merchant's platform certificates.
+func (w *workshop) onDownload(mchid string) func(error) {
 	log := w.log.WithField(fieldMchID, mchid)
 	return func(err error) {
 		if err != nil {

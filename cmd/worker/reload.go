@@ -125,7 +125,8 @@ func (r *roster) compare(keys []credentials) (all []*merchant, changes []change,
 	return all, changes, nil
 }
 
-// renew makes a merchant that is known already what it is now.
+// renew returns the merchant with newer credentials, and the keys of the configuration that differ. Its clients are made anew only if they
+// were made of one of those.
 func (r *roster) renew(was *merchant, k *credentials) (m *merchant, different []string, err error) {
 	different = was.made.difference(k)
 	if slices.ContainsFunc(different, needsClient) {

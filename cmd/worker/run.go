@@ -133,7 +133,7 @@ func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.
 	return nc, nil, nc.Close, nil
 }
 
-// blame names the key that the embedded server's start failed for, if there is one.
+// blame turns the error of the embedded server's start into one that names the key to mend, if there is such a key.
 func (c *Config) blame(err error) error {
 	listen, notThere := errors.AsType[*natsembed.ListenError](err)
 	dir, ok := errors.AsType[*natsembed.DirError](err)

@@ -7,11 +7,11 @@ import (
 	"sync"
 )
 
-// signing lets merchants take turns at the processors. A signature takes one for a millisecond: a merchant that begins a second's quota at
-// once asks for a tenth of a second of them, and another merchant's one command would stand in line behind all of it.
+// signing lets merchants take turns at the processors. A signature takes a processor for a millisecond: a merchant that begins a second's
+// quota at once asks for a tenth of a second, and another merchant's single command would stand in line behind all of it.
 //
-// There are never more signatures being made than processors, so that what takes microseconds is not kept from them either; and
-// what is signed by OpenSSL takes no more threads than that.
+// There are never more signatures being made than there are processors, so that work of microseconds gets its share, too; and OpenSSL,
+// where it signs, takes no more threads than that.
 type signing struct {
 	mu   sync.Mutex
 	free int           // signatures that may begin; guarded by mu

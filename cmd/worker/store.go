@@ -30,9 +30,9 @@ func storeFailure(ctx context.Context) error {
 // storePause is the time between two looks at the embedded store.
 const storePause = 2 * time.Second
 
-// whileStored returns a context that ends also when the embedded server's store takes nothing more, so that the worker drains and ends
-// and is started anew: what was confirmed is on the disk, and what was not is asked about. done awaits the watcher; call it before the
-// server is shut down. own is nil where the server is not ours.
+// whileStored returns a context that ends with ctx, and also when the embedded server's store takes nothing more: then the worker drains,
+// ends, and is started anew (what was confirmed is on the disk, and what was not is asked about). done ends the watching and waits for that;
+// call it before the server is shut down. own is nil where the server is not ours.
 func (m *monitor) whileStored(ctx context.Context, own *natsembed.Server) (watched context.Context, done func()) {
 	ctx, end := context.WithCancelCause(ctx)
 	if own == nil {
