@@ -201,11 +201,16 @@ func refundRequest(c *messages.RefundCommand) *wxpay.RefundRequest {
 }
 
 // sameRefund reports whether a refund that was read back is the one the command asks for. An order number that the command
-// does not name is not compared.
+// does not name is not compared, nor is out_trade_no beside a transaction_id, which is what WeChat Pay goes by then.
+// Source: WeChat Pay, 申请退款, pay.weixin.qq.com/doc/v2/merchant/4011937624, 2026-08.
 func sameRefund(c *messages.RefundCommand, r *wxpay.Refund) bool {
-	return r.Amount.Refund == c.Amount.Refund && r.Amount.Total == c.Amount.Total &&
-		(c.TransactionID == "" || r.TransactionID == "" || c.TransactionID == r.TransactionID) &&
-		(c.OutTradeNo == "" || r.OutTradeNo == "" || c.OutTradeNo == r.OutTradeNo)
+	if r.Amount.Refund != c.Amount.Refund || r.Amount.Total != c.Amount.Total {
+		return false
+	}
+	if c.TransactionID != "" && r.TransactionID != "" {
+		return c.TransactionID == r.TransactionID
+	}
+	return c.OutTradeNo == "" || r.OutTradeNo == "" || c.OutTradeNo == r.OutTradeNo
 }
 
 // refundStatus maps WeChat Pay's refund states. One that is not known yet is followed like PROCESSING.

@@ -286,3 +286,29 @@ func TestEveryRefusalOfARefund(t *testing.T) {
 		}
 	}
 }
+
+// Version 2 goes by transaction_id where both numbers of an order are sent, whatever out_trade_no says. Such a refund is the command's, and is
+// told as it ends; so is one that is read back.
+func TestTransactionIDNamesTheOrder(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]wxpaytest.Fault{
+		"accepted": {Endpoint: wxpaytest.EndpointV2Refund, Apply: true}, "answer lost": {Endpoint: wxpaytest.EndpointV2Refund, Apply: true, Answer: wxpaytest.AnswerLost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.Sim.AddOrder(wxpaytest.Order{MchID: mchid, TransactionID: "TX1", OutTradeNo: "ORDER-1", Total: 100})
+			b.Sim.Fault(fault)
+			b.Start(b.V2)
+			b.Publish(messages.KindRefund, `{"out_refund_no":"R1","transaction_id":"TX1","out_trade_no":"ORDER-1-OLD","amount":{"refund":60,"total":100}}`)
+			if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+				t.Fatalf("outcome: %+v %+v", e.Outcome, e.Error)
+			}
+			check(t, b.Sim.Settle(mchid, "R1", "SUCCESS"))
+			if e := b.becomes("R1", messages.StatusSucceeded); e.Refund.OutTradeNo != "ORDER-1" {
+				t.Errorf("outcome: %+v", e.Refund)
+			}
+			b.Settled()
+		})
+	}
+}
