@@ -162,6 +162,34 @@ func chunked(status int, body string) []byte {
 	return fmt.Appendf(nil, "HTTP/1.1 %d OK\r\nConnection: Keep-Alive\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", status, len(body), body)
 }
 
+// TestAmountsInAnswers: a refund of other amounts is not the one that was asked for. One that was just accepted may go without saying them;
+// of one that is read back they must be known, since by them a caller tells whose it is.
+func TestAmountsInAnswers(t *testing.T) {
+	t.Parallel()
+	for amount, want := range map[string]struct{ create, query error }{
+		`"total":3,"refund":3`:         {},
+		`"total":3,"refund":2`:         {create: ErrUnusable},
+		`"total":4,"refund":3`:         {create: ErrUnusable},
+		`"total":3,"refund":-3`:        {create: ErrUnusable, query: ErrUnusable},
+		`"total":3`:                    {query: ErrUnusable},
+		`"refund":3`:                   {query: ErrUnusable},
+		`"total":3,"refund":null`:      {query: ErrUnusable},
+		`"total":3e0,"refund":3`:       {create: ErrUnusable, query: ErrUnusable},
+		`"total":"3","refund":3`:       {create: ErrUnusable, query: ErrUnusable},
+		`"total":3.0,"refund":3`:       {create: ErrUnusable, query: ErrUnusable},
+		`"total":3,"refund":3,"x":1e2`: {},
+	} {
+		c := newTestClient(t, serve(t, always(signed(200, strings.Replace(refundBody, `"total":3,"refund":3`, amount, 1)))))
+		r, err := c.CreateRefund(t.Context(), refundRequest())
+		if !errors.Is(err, want.create) || err == nil && (r.Amount.Refund != 3 || r.Amount.Total != 3) {
+			t.Errorf("%s, create: %+v, %v", amount, r, err)
+		}
+		if r, err := c.QueryRefund(t.Context(), refundRequest().OutRefundNo, ""); !errors.Is(err, want.query) {
+			t.Errorf("%s, query: %+v, %v", amount, r, err)
+		}
+	}
+}
+
 // TestOtherAnswersThatAreNone: what only the complaint's answers can be.
 func TestOtherAnswersThatAreNone(t *testing.T) {
 	t.Parallel()

@@ -95,7 +95,17 @@ func (c *Client) CreateRefund(ctx context.Context, r *RefundRequest) (*Refund, e
 	if request.Amount.Currency == "" {
 		request.Amount.Currency = "CNY"
 	}
-	return do(ctx, c, createRefund, uri, &request, isRefund(r.OutRefundNo))
+	return do(ctx, c, createRefund, uri, &request, func(a *Refund) bool {
+		return isRefund(a, r.OutRefundNo) && repeats(&a.Amount.Refund, r.Amount.Refund) && repeats(&a.Amount.Total, r.Amount.Total)
+	})
+}
+
+// repeats says whether an answer's amount is the request's; one that is left out is.
+func repeats(answered *int64, asked int64) bool {
+	if *answered == 0 {
+		*answered = asked
+	}
+	return *answered == asked
 }
 
 // QueryRefund asks what became of a refund by the merchant's number. subMchID is empty, or the sub-merchant in provider
@@ -123,12 +133,15 @@ func (c *Client) QueryRefund(ctx context.Context, outRefundNo, subMchID string) 
 		}
 		uri += "?sub_mchid=" + subMchID
 	}
-	return do(ctx, c, queryRefund, uri, nil, isRefund(outRefundNo))
+	return do(ctx, c, queryRefund, uri, nil, func(a *Refund) bool {
+		// Amounts are required: whoever compares them must not take a missing one for another one.
+		return isRefund(a, outRefundNo) && a.Amount.Refund > 0 && a.Amount.Total > 0
+	})
 }
 
 // isRefund says whether an answer is about the refund that was asked for. (A 200 without refund_id has been seen.)
-func isRefund(outRefundNo string) func(*Refund) bool {
-	return func(r *Refund) bool { return r.RefundID != "" && r.Status != "" && r.OutRefundNo == outRefundNo }
+func isRefund(r *Refund, outRefundNo string) bool {
+	return r.RefundID != "" && r.Status != "" && r.OutRefundNo == outRefundNo
 }
 
 func refundNumber(s string) argument {
