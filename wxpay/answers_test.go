@@ -199,13 +199,18 @@ func TestOtherAnswersThatAreNone(t *testing.T) {
 			t.Errorf("complaint %s: %v", body, err)
 		}
 	}
-	for body, want := range map[string]error{
-		`{}`: ErrUnusable, `[]`: ErrUnusable, `{"limit":1}`: ErrUnusable, `{"data":{}}`: ErrUnusable,
-		`{"total_count":0}`: nil, `{"data":[]}`: nil,
+	for body, want := range map[string]struct{ first, second error }{
+		`{}`: {ErrUnusable, ErrUnusable}, `[]`: {ErrUnusable, ErrUnusable}, `{"limit":1}`: {ErrUnusable, ErrUnusable}, `{"data":{}}`: {ErrUnusable, ErrUnusable},
+		`{"total_count":0}`: {}, `{"data":[]}`: {}, `{"data":[],"total_count":0,"limit":1,"offset":0}`: {},
+		`{"limit":1,"offset":1}`: {ErrUnusable, nil}, `{"limit":1,"offset":0}`: {ErrUnusable, ErrUnusable},
+		`{"total_count":2}`: {ErrUnusable, ErrUnusable}, `{"data":[],"total_count":1}`: {ErrUnusable, nil}, // entries that it does not show
 	} {
 		c := newTestClient(t, serve(t, always(signed(200, body))))
-		if page, err := c.NegotiationHistory(t.Context(), "C1", 1, 0); !errors.Is(err, want) || err == nil && len(page.Data) > 0 {
+		if page, err := c.NegotiationHistory(t.Context(), "C1", 1, 0); !errors.Is(err, want.first) || err == nil && len(page.Data) > 0 {
 			t.Errorf("history %s: %v", body, err)
+		}
+		if page, err := c.NegotiationHistory(t.Context(), "C1", 1, 1); !errors.Is(err, want.second) || err == nil && len(page.Data) > 0 {
+			t.Errorf("history %s, second page: %v", body, err)
 		}
 	}
 }

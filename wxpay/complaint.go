@@ -215,7 +215,7 @@ func (c *Client) NegotiationHistory(ctx context.Context, complaintID string, lim
 		return nil, err
 	}
 	uri += "?limit=" + strconv.Itoa(limit) + "&offset=" + strconv.Itoa(offset)
-	page, err := do(ctx, c, negotiationHistory, uri, nil, (*historyAnswer).check)
+	page, err := do(ctx, c, negotiationHistory, uri, nil, func(a *historyAnswer) bool { return a.check(offset) })
 	if err != nil {
 		return nil, err
 	}
@@ -224,24 +224,34 @@ func (c *Client) NegotiationHistory(ctx context.Context, complaintID string, lim
 
 // historyAnswer tells an empty history from an answer that is no history: from the first a caller concludes that
 // nothing was done yet.
+//
+// data may be left out, and total_count comes with the first page only: of a page behind the end there is only limit and offset, which are
+// always there. Source: 查询投诉单协商历史, https://pay.weixin.qq.com/doc/v3/merchant/4012533439, 2025-08-28
 type historyAnswer struct {
 	NegotiationHistory
-	present bool
+	data, total, offset bool // are there
 }
 
 func (a *historyAnswer) UnmarshalJSON(data []byte) error {
 	var seen struct {
 		Data       *json.RawMessage `json:"data"`
 		TotalCount *int             `json:"total_count"`
+		Offset     *int             `json:"offset"`
 	}
 	if err := json.Unmarshal(data, &seen); err != nil {
 		return err
 	}
-	a.present = seen.Data != nil || seen.TotalCount != nil
+	a.data, a.total, a.offset = seen.Data != nil, seen.TotalCount != nil, seen.Offset != nil
 	return json.Unmarshal(data, &a.NegotiationHistory)
 }
 
-func (a *historyAnswer) check() bool { return a.present }
+// check says whether the answer is a page of a history that begins at offset. One that counts entries which it does not hold is none.
+func (a *historyAnswer) check(offset int) bool {
+	if len(a.Data) == 0 && a.TotalCount > offset {
+		return false
+	}
+	return a.data || a.total || offset > 0 && a.offset && a.Offset == offset
+}
 
 // tell makes one of the calls that are answered by 204.
 func (c *Client) tell(ctx context.Context, e endpoint, complaintID string, request any) error {

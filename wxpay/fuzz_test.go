@@ -57,7 +57,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		var history historyAnswer
 		if json.Unmarshal(body, &history) == nil {
-			history.check()
+			history.check(0)
 		}
 		c := &Certificates{apiV3Key: []byte("0123456789abcdef0123456789abcdef"), client: &Client{}, now: func() time.Time { return testNow }}
 		listed, err := c.read(&answer{status: 200, body: body})

@@ -87,6 +87,33 @@ func TestReadHistoryFails(t *testing.T) {
 	}
 }
 
+// What WeChat Pay does not return in large pages is read in smaller ones, down to a size at which the refusal must mean something else.
+func TestReadHistoryInSmallerPages(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		most  int // entries that WeChat Pay returns at once
+		why   error
+		reads int
+		ends  bool
+	}{
+		"refused": {100, ErrInvalidRequest, 1 + 7, false}, "too large": {40, ErrTooLarge, 2 + 19, false},
+		"refused for another reason": {0, ErrInvalidRequest, 5, true}, "other refusal": {100, ErrNoAuth, 1, true},
+	} {
+		w := &talk{}
+		w.say(601)
+		all, err := ReadHistory(func(limit, offset int) (*NegotiationHistory, error) {
+			if limit > tt.most {
+				w.read++
+				return nil, fmt.Errorf("read: %w", tt.why)
+			}
+			return w.page(limit, offset)
+		})
+		if tt.ends != errors.Is(err, tt.why) || !tt.ends && len(all) != 601 || w.read != tt.reads {
+			t.Errorf("%s: %d entries in %d reads, %v", name, len(all), w.read, err)
+		}
+	}
+}
+
 func TestReadHistoryOldestFirst(t *testing.T) {
 	t.Parallel()
 	times := map[byte]string{'0': "yesterday", '1': "2026-11-21T08:00:00+08:00", '2': "2026-11-21T00:00:01Z"}

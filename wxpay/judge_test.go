@@ -115,6 +115,26 @@ func TestJudgedComplete(t *testing.T) {
 }
 
 // TestJudgedFaults: every fault of the judge, with and without effect, on a writing call: what is claimed of it is true.
+// TestJudgedHistories: whole histories are read, also where the page behind the last one holds nothing but limit and offset, and where
+// WeChat Pay finds large pages too large.
+func TestJudgedHistories(t *testing.T) {
+	t.Parallel()
+	for _, largest := range []int{0, 40} {
+		s, c, _ := judged(t, wxpaytest.Options{LargestPage: largest})
+		for range 299 {
+			if err := s.UserReplies("C1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := wxpay.ReadHistory(func(limit, offset int) (*wxpay.NegotiationHistory, error) {
+			return c.NegotiationHistory(t.Context(), "C1", limit, offset)
+		})
+		if err != nil || len(all) != 300 || all[0].OperateType != wxpay.UserCreateComplaint {
+			t.Errorf("largest page %d: %d entries, %v", largest, len(all), err)
+		}
+	}
+}
+
 func TestJudgedFaults(t *testing.T) {
 	t.Parallel()
 	kinds := map[wxpaytest.Answer]string{

@@ -69,7 +69,11 @@ func (l complaintList) plan(b *books, x *exchange) (answer, func()) {
 		}
 	}
 	v := complaintListView{Data: []complaintView{}, Limit: l.limit, Offset: l.offset, TotalCount: totalCount(len(found), l.offset), NewField: aNewField}
-	for _, c := range page(found, l.offset, l.limit) {
+	shown := page(found, l.offset, l.limit)
+	if r := b.tooLarge(len(shown)); r != nil {
+		return no(r)
+	}
+	for _, c := range shown {
 		v.Data = append(v.Data, b.viewComplaint(c, x.merchant))
 	}
 	return answer{status: http.StatusOK, body: v}, nil
@@ -79,6 +83,14 @@ func (l complaintList) plan(b *books, x *exchange) (answer, func()) {
 func page[T any](list []T, offset, limit int) []T {
 	first := min(offset, len(list))
 	return list[first:min(first+limit, len(list))]
+}
+
+// tooLarge refuses a page of so many entries.
+func (b *books) tooLarge(n int) *refusal {
+	if most := b.options.LargestPage; most <= 0 || n <= most {
+		return nil
+	}
+	return invalidRequest("当前查询结果数据量过大", "the answer would be too large, ask for a smaller limit (M:4012068499)")
 }
 
 // totalCount is told on the first page only. Source: M:4012533431, M:4012533439 (当offset=0时返回).

@@ -132,7 +132,7 @@
 //     refunds, immediate service, security/echo. Paths that do not exist here answer a signed 404 NOT_FOUND and
 //     are a violation.
 //   - Complaints: external links that are not enabled, satisfaction surveys, service orders, what the platform
-//     itself says or refunds, answers too large for a page.
+//     itself says or refunds.
 //   - Quotas: nothing is throttled unless the script says so. PeakRate counts.
 //   - v2: a nonce_str may come again (v2 knows no replay); INVALID_TRANSACTIONID (an unknown transaction_id
 //     is ORDERNOTEXIST, in a query REFUNDNOTEXIST), ORDER_NOT_READY, CERT_ERROR, SIGNERROR and the like as

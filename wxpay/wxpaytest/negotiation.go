@@ -99,9 +99,9 @@ func readHistory(q query, _ []byte, id string) (operation, *refusal) {
 	return p, nil
 }
 
-// historyView is one page of the history. Source: M:4012533439, P:4012691802.
+// historyView is one page of the history. data is optional, and so left out where it is empty. Source: M:4012533439, P:4012691802.
 type historyView struct {
-	Data       []entryView `json:"data"`
+	Data       []entryView `json:"data,omitempty"`
 	Limit      int         `json:"limit"`
 	Offset     int         `json:"offset"`
 	TotalCount *int        `json:"total_count,omitempty"`
@@ -134,8 +134,12 @@ func (p historyPage) plan(b *books, x *exchange) (answer, func()) {
 	if !b.options.HistoryOldestFirst {
 		slices.Reverse(entries)
 	}
-	v := historyView{Data: []entryView{}, Limit: p.limit, Offset: p.offset, TotalCount: totalCount(len(entries), p.offset), NewField: aNewField}
-	for _, e := range page(entries, p.offset, p.limit) {
+	v := historyView{Limit: p.limit, Offset: p.offset, TotalCount: totalCount(len(entries), p.offset), NewField: aNewField}
+	shown := page(entries, p.offset, p.limit)
+	if r := b.tooLarge(len(shown)); r != nil {
+		return no(r)
+	}
+	for _, e := range shown {
 		v.Data = append(v.Data, b.viewEntry(e))
 	}
 	return answer{status: http.StatusOK, body: v}, nil

@@ -50,6 +50,11 @@ type Options struct {
 	// Source: M:4012467256 (the sample mixes them), COMM:000c42954683506f18401c7c168c00.
 	AllowMixedDecision bool
 
+	// LargestPage refuses pages of negotiation-historys and of the list of complaints that would hold more entries than this
+	// with INVALID_REQUEST: WeChat Pay bounds the size of its answers, and asks for a smaller limit then. 0 = none is too large.
+	// Source: M:4012068499 (code); WIKI:apiv3/apis/chapter10_2_12.shtml, chapter10_2_11.shtml (message).
+	LargestPage int
+
 	// HistoryOldestFirst turns the order of negotiation-historys around; the documents state none.
 	HistoryOldestFirst bool
 }
