@@ -411,3 +411,28 @@ func TestALongHistoryIsReadToItsEnd(t *testing.T) {
 		})
 	}
 }
+
+// A complaint whose history is longer than is read ends its own command, and holds nobody else's.
+func TestHistoryTooLongEndsItsOwnCommandOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.AddComplaint(wxpaytest.Complaint{ID: consumertest.ComplaintID, MchID: mchid})
+	for range 6000 {
+		check(t, b.Sim.UserReplies(consumertest.ComplaintID))
+	}
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost})
+	w := b.Start(func(o *consumer.Options) { o.Retry.MaxAge = 5 * time.Minute })
+	b.Publish(messages.KindReply, consumertest.ReplyBody)
+	if e := b.End(messages.KindReply, "P1"); e.Error == nil || e.Error.Reason != messages.ReasonUnresolved {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	for _, l := range w.Consumer.Status() {
+		if l.Held != "" {
+			t.Errorf("lane %s is held: %s", l.Name, l.Held)
+		}
+	}
+	if n := len(b.Sim.Replies(consumertest.ComplaintID)); n != 1 {
+		t.Errorf("%d replies", n)
+	}
+	b.Settled()
+}

@@ -72,6 +72,8 @@ func Classify(c call, err error) Verdict {
 		return classifyAnswer(c, answer)
 	case errors.As(err, &argument):
 		return Malformed
+	case errors.Is(err, wxpay.ErrHistoryTooLong):
+		return Rejected // of a read: one complaint's trouble, and for good
 	}
 	return Hold // the request could not be signed: ours to mend
 }
