@@ -9,6 +9,7 @@ import (
 	"wxpay-worker/consumer"
 	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -307,6 +308,31 @@ func TestTransactionIDNamesTheOrder(t *testing.T) {
 			check(t, b.Sim.Settle(mchid, "R1", "SUCCESS"))
 			if e := b.becomes("R1", messages.StatusSucceeded); e.Refund.OutTradeNo != "ORDER-1" {
 				t.Errorf("outcome: %+v", e.Refund)
+			}
+			b.Settled()
+		})
+	}
+}
+
+// A refusal that nobody has written down, to a refund that an earlier call has made, of which this worker knows nothing: the refund is asked
+// about before its command is given up.
+func TestUnknownRefusalIsNotBelievedBeforeAQuery(t *testing.T) {
+	t.Parallel()
+	for name, code := range map[string]string{"unknown": "BIZ_ERR_NEED_RETRY", "none": "a-b"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupWith(t, consumertest.Config{Simulator: wxpaytest.Options{AllowQuickRepeat: true}})
+			b.Start()
+			b.Publish(messages.KindRefund, consumertest.RefundBody("R0")) // from here on it does not ask about new commands first
+			b.End(messages.KindRefund, "R0")
+			_, err := b.Client(mchid).CreateRefund(t.Context(), &wxpay.RefundRequest{
+				TransactionID: "TXR1", OutRefundNo: "R1", Reason: "商品已售完", Amount: wxpay.RefundAmount{Refund: 60, Total: 100},
+			})
+			check(t, err)
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: code})
+			b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+			if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+				t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 			}
 			b.Settled()
 		})

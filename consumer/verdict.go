@@ -86,11 +86,11 @@ type judgement struct {
 	ours bool
 }
 
-// judgements is every documented code, of v3 and (in the second half) of v2's err_code. A code that is not here is a definite
-// no; so is any 4xx without one.
+// judgements is every documented code, of v3 and (in the second half) of v2's err_code. A code that is not here is a no of which nobody
+// knows whether an earlier call of ours has caused it; so is any 4xx without one. "After any answer other than 200, query first."
 //
 // Source: WeChat Pay, the error tables of each call, whose pages package wxpay names beside its methods; and what comes in practice:
-// pay.weixin.qq.com/doc/v3/merchant/4013071200 (refunds), …/4016111664 (complaints), 2026-08.
+// pay.weixin.qq.com/doc/v3/merchant/4013071200 (refunds), …/4016111664 (complaints); the rule: …/4014959631, 2026-08.
 var judgements = map[string]judgement{
 	"PARAM_ERROR":           {Rejected, Doubtful, Rejected, false}, // complaints: also "not a fast-refund complaint", where the state decides
 	"INVALID_REQUEST":       {Doubtful, Doubtful, Rejected, false}, // "exceeds the refundable amount", "already called": perhaps by us
@@ -137,10 +137,13 @@ func classifyAnswer(c call, e *wxpay.Error) Verdict {
 	}
 	j := judgements[e.Code]
 	verdict := map[call]Verdict{callRefund: j.refund, callComplaint: j.complaint, callRead: j.read}[c]
-	if verdict == 0 {
-		return Rejected // a code that nobody has written down, or not for this call
+	switch {
+	case verdict != 0:
+		return verdict
+	case c == callRead:
+		return Rejected
 	}
-	return verdict
+	return Doubtful // a code that nobody has written down, or not for this call
 }
 
 // throttled reports whether WeChat Pay asks for fewer calls.
