@@ -109,8 +109,7 @@ func askRefund(ctx context.Context, q *inquiry, want *messages.RefundParams) (*l
 		return nil, err
 	}
 	out.Found, out.RefundID, out.Status, out.SuccessTime = true, got.RefundID, got.Status, got.SuccessTime
-	out.Same = got.Amount.Refund == want.Amount.Refund && got.Amount.Total == want.Amount.Total &&
-		sameNumber(want.TransactionID, got.TransactionID) && sameNumber(want.OutTradeNo, got.OutTradeNo)
+	out.Same = got.Amount.Refund == want.Amount.Refund && got.Amount.Total == want.Amount.Total && sameOrder(want, got)
 	return out, nil
 }
 
@@ -120,8 +119,14 @@ func isAbsent(err error) bool {
 	return ok && e.Proven && (e.HTTPStatus == http.StatusNotFound && e.Code == "RESOURCE_NOT_EXISTS" || e.Code == "REFUNDNOTEXIST")
 }
 
-// sameNumber compares an order number with the one that was asked for, where both are known.
-func sameNumber(want, got string) bool { return want == "" || got == "" || want == got }
+// sameOrder compares the order with the one that was asked for, by the numbers of which both are known. WeChat Pay goes by transaction_id
+// where there are two.
+func sameOrder(want *messages.RefundParams, got *wxpay.Refund) bool {
+	if want.TransactionID != "" && got.TransactionID != "" {
+		return want.TransactionID == got.TransactionID
+	}
+	return want.OutTradeNo == "" || got.OutTradeNo == "" || want.OutTradeNo == got.OutTradeNo
+}
 
 func askComplaint(ctx context.Context, q *inquiry, id string, reply *messages.ReplyParams) (*liveComplaint, error) {
 	detail, err := q.Complaints.Complaint(ctx, id)
