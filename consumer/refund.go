@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"time"
 
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
@@ -66,6 +67,9 @@ func mayHaveHappened(f *messages.Failure) bool {
 	return f == nil || f.Reason == messages.ReasonUnresolved || f.Reason == messages.ReasonPoison
 }
 
+// throttledDelay is how long a query that came too fast waits.
+const throttledDelay = time.Minute
+
 // askRefund reads back whether the refund exists. It ends the delivery, unless it has shown that the refund can be asked for
 // without doing so twice.
 func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) (end, bool) {
@@ -101,6 +105,10 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 		return l.holdNow(verdict, err), true
 	}
 	later := again("unasked: "+verdict.String(), l.retry.Delay(a.tries()), err)
+	if e, answered := errors.AsType[*wxpay.Error](err); answered && throttled(e) {
+		// "Wait a minute." Source: WeChat Pay, 查询单笔退款, pay.weixin.qq.com/doc/v3/merchant/4013071041, 2026-08.
+		later.delay = max(later.delay, throttledDelay)
+	}
 	if held := l.heldOver(cmd.Key(), verdict, later); held != nil {
 		return *held, true
 	}

@@ -338,3 +338,21 @@ func TestUnknownRefusalIsNotBelievedBeforeAQuery(t *testing.T) {
 		})
 	}
 }
+
+// A query that came too fast is asked again a minute later.
+func TestThrottledReadBackWaitsAMinute(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, Answer: wxpaytest.Answer429})
+	b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	asked := b.Sim.RequestsTo(wxpaytest.EndpointRefundQuery)
+	if gap := asked[1].At.Sub(asked[0].At); gap < time.Minute {
+		t.Errorf("asked again after %s", gap)
+	}
+	b.Settled()
+}
