@@ -95,8 +95,8 @@ func readResponse(q query, body []byte, id string) (operation, *refusal) {
 		f.bad("jump_url", "", "jump_url and jump_url_text: both or none ("+sourceResponse+")")
 	}
 	if app := f.object("mini_program_jump_info", false, sourceResponse); app != nil {
-		for _, name := range []string{"appid", "path", "text"} {
-			app.text(name, textRule{required: true, chars: 512, source: sourceResponse})
+		for _, name := range []string{"appid", "path", "text"} { // no limit is documented
+			app.text(name, textRule{required: true, source: sourceResponse})
 		}
 		app.end()
 	}

@@ -346,6 +346,8 @@ func TestAcceptedAtTheLimit(t *testing.T) {
 	b.want(get(refunds+"/Az09_-%7C%2A%40"+strings.Repeat("R", 55)), 200, "")
 	b.want(post(complaintPath("C2", "/response"), fmt.Sprintf(`{"complainted_mchid":"1900000001","response_content":%q,"response_images":["1","2","3","4"]}`,
 		strings.Repeat("汉", 500))), 204, "")
+	b.want(post(complaintPath("C2", "/response"), fmt.Sprintf(`{"complainted_mchid":"1900000001","response_content":"好","mini_program_jump_info":{"appid":"a","path":%q,"text":"t"}}`,
+		strings.Repeat("p", 1024))), 204, "") // of which no limit is documented; package messages takes so many
 	b.want(post(complaintPath("C2", "/update-refund-progress"), fmt.Sprintf(`{"action":"REJECT","reject_reason":%q,"remark":%q,"reject_media_list":["1","2","3","4"]}`,
 		strings.Repeat("汉", 200), strings.Repeat("汉", 200))), 204, "")
 	b.want(get(complaintPath("C2", "/negotiation-historys?limit=300&offset=0")), 200, "")
