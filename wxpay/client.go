@@ -18,7 +18,9 @@ const (
 	DefaultUserAgent = "wxpay-worker/1.0"
 
 	defaultTimeout = 10 * time.Second
+	maxTimeout     = 10 * time.Minute
 	maxBody        = 1 << 20 // bytes of an answer; real ones are a few KB
+	maxUserAgent   = 256     // bytes
 )
 
 // Config describes one merchant. It prints without its keys.
@@ -26,7 +28,8 @@ type Config struct {
 	// MchID is the merchant (商户号): the provider itself in provider mode (服务商), never a sub-merchant. Digits.
 	MchID string
 
-	// SerialNo is the serial number of the merchant API certificate that belongs to Signer, upper-case hex ([SerialNo]).
+	// SerialNo is the serial number of the merchant API certificate that belongs to Signer, upper-case hex ([SerialNo]). 1 to 128 letters
+	// and digits; whether it is the right one, WeChat Pay says (401).
 	SerialNo string
 
 	// Signer is the merchant's API private key (商户API私钥): RSA, at least 2048 bits, on disk or in a KMS. It is asked
@@ -45,11 +48,11 @@ type Config struct {
 	// NewTransport's must not decompress, follow redirects or repeat a POST.
 	Transport http.RoundTripper `json:"-"`
 
-	// Timeout bounds one attempt, from asking for a connection to the answer's last byte. 0 = 10 s. A call makes a second
-	// attempt only when nothing was sent in the first.
+	// Timeout bounds one attempt, from asking for a connection to the answer's last byte: up to 10 minutes; 0 = 10 s. A call makes a
+	// second attempt only when nothing was sent in the first.
 	Timeout time.Duration
 
-	// UserAgent is printable ASCII; empty = DefaultUserAgent.
+	// UserAgent is printable ASCII, at most 256 bytes; empty = DefaultUserAgent.
 	UserAgent string
 
 	// Now is the clock that requests are signed and answers are judged by; nil = time.Now.

@@ -49,12 +49,12 @@ type Complaint struct {
 	ComplaintState        string           `json:"complaint_state"`         // ComplaintPending, …; never empty
 	ComplaintedMchID      string           `json:"complainted_mchid"`       // provider mode only
 	ProblemType           string           `json:"problem_type"`            // REFUND, SERVICE_NOT_WORK, OTHERS, or empty
-	ProblemDescription    string           `json:"problem_description"`     //
+	ProblemDescription    string           `json:"problem_description"`     // what it is about, in a few words
 	ComplaintFullRefunded bool             `json:"complaint_full_refunded"` // every order of it is refunded in full
 	IncomingUserResponse  bool             `json:"incoming_user_response"`  // a message of the user waits for an answer
 	InPlatformService     bool             `json:"in_platform_service"`     // while true the user does not see the merchant's messages
 	NeedImmediateService  bool             `json:"need_immediate_service"`
-	UserComplaintTimes    int64            `json:"user_complaint_times"` // 1 first, 2 upgraded, more = repeated
+	UserComplaintTimes    int64            `json:"user_complaint_times"` // how often the user complained: 1 first, 2 upgraded, more = repeated
 	ApplyRefundAmount     int64            `json:"apply_refund_amount"`  // fen; a wish, and only with REFUND
 	UserTagList           []string         `json:"user_tag_list"`        // TRUSTED, HIGH_RISK
 	ComplaintOrderInfo    []ComplaintOrder `json:"complaint_order_info"` // may be none, may be several
@@ -69,8 +69,9 @@ type ComplaintOrder struct {
 	Amount        int64  `json:"amount"` // fen
 }
 
-// What a HistoryEntry's OperateType says that was done by the merchant, or because of it, and by the user in a way that matters for
-// that: every history begins with UserCreateComplaint, and UserContinueComplaint begins a new round. The spelling is WeChat Pay's.
+// The values of HistoryEntry.OperateType that this package and its users look for; there are many others. The first four tell what the
+// merchant did. Every history begins with UserCreateComplaint, and each UserContinueComplaint begins a new round. The spelling is WeChat
+// Pay's.
 //
 // Source: 查询投诉单协商历史, https://pay.weixin.qq.com/doc/v3/merchant/4012533439
 const (
@@ -95,10 +96,10 @@ type HistoryEntry struct {
 
 // NegotiationHistory is one page of a complaint's history.
 type NegotiationHistory struct {
-	Data       []HistoryEntry `json:"data"`
+	Data       []HistoryEntry `json:"data"` // in no documented order; ReadHistory sorts
 	Limit      int            `json:"limit"`
 	Offset     int            `json:"offset"`
-	TotalCount int            `json:"total_count"`
+	TotalCount int            `json:"total_count"` // of all pages; told on the first one (offset 0), else 0
 }
 
 // Media are pictures of one kind.

@@ -225,8 +225,8 @@ func newError(op string, a *answer) *Error {
 	return e
 }
 
-// once returns s, of which there is one copy for all errors with that text: callers keep errors for as long as commands are in back-off,
-// and a hundred thousand may have been refused in the same words.
+// once returns s in a copy that all errors with that text share: callers keep errors for as long as commands are in back-off, and a hundred
+// thousand commands may have been refused in the same words.
 func once(s string) string { return unique.Make(s).Value() }
 
 func isCode(s string) bool {

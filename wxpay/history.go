@@ -23,8 +23,8 @@ var ErrHistoryTooLong = errors.New("wxpay: the negotiation history has more than
 // A page that is refused with INVALID_REQUEST, or is larger than 1 MiB, is asked for again in smaller ones: WeChat Pay bounds the size of its
 // answers ("当前查询结果数据量过大"). Source: 查询投诉协商历史, https://pay.weixin.qq.com/wiki/doc/apiv3/apis/chapter10_2_12.shtml, 2023-03-07
 //
-// WeChat Pay does not say in which order entries come. They are sorted by time; those of one second keep their order, turned round
-// if the newest came first; undated ones are put first.
+// WeChat Pay does not say in which order entries come. Here they are sorted by time. Entries of one second keep the order in which they
+// came, reversed if the newest came first. Entries without a date come first.
 func ReadHistory(page func(limit, offset int) (*NegotiationHistory, error)) ([]HistoryEntry, error) {
 	all, known, total := []HistoryEntry{}, map[string]bool{}, 0
 	limit := historyPage
@@ -64,7 +64,7 @@ func oldestFirst(all []HistoryEntry) {
 	slices.SortStableFunc(all, func(a, b HistoryEntry) int { return a.Time().Compare(b.Time()) })
 }
 
-// Time is OperateTime, the zero time if that is none.
+// Time is OperateTime; the zero time if that is empty or not RFC 3339.
 func (e *HistoryEntry) Time() time.Time {
 	t, err := time.Parse(time.RFC3339, e.OperateTime)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // courier carries requests to WeChat Pay's hosts and brings back answers, whatever they say: what the clients of v3 and v2
-// have in common.
+// have in common. newCourier checks and completes its fields.
 type courier struct {
 	hosts     *hosts
 	transport http.RoundTripper
@@ -49,13 +49,13 @@ func newCourier(addresses []string, transport http.RoundTripper, timeout time.Du
 	switch {
 	case c.timeout == 0:
 		c.timeout = defaultTimeout
-	case c.timeout < 0 || c.timeout > 10*time.Minute:
+	case c.timeout < 0 || c.timeout > maxTimeout:
 		return c, errors.New("wxpay: Timeout: want up to 10m")
 	}
 	if c.userAgent == "" {
 		c.userAgent = DefaultUserAgent
 	}
-	if !all(c.userAgent, 256, func(b byte) bool { return b >= ' ' && b <= '~' }) {
+	if !all(c.userAgent, maxUserAgent, func(b byte) bool { return b >= ' ' && b <= '~' }) {
 		return c, errors.New("wxpay: UserAgent: want printable ASCII, at most 256 bytes")
 	}
 	if c.now == nil {
@@ -99,10 +99,12 @@ func (a *answer) useless(e endpoint, why error) *NoAnswerError {
 // beforeSending is the context key of BeforeSending.
 type beforeSending struct{}
 
-// BeforeSending returns a context whose calls ask the function once they are signed, before they are sent to a host. An error of it means
-// that nothing was sent: the call fails with a *NoAnswerError that says so and wraps it. It is for whoever may lose the right to make a
-// call while it stands in line for its signature, which takes a processor for a millisecond. What may still take time after it is
-// connecting to the host, if no connection is open.
+// BeforeSending returns a context for calls that must ask once more before they are sent: when a call made with it has been signed, and each
+// time before it is sent to a host, it asks may. If may returns an error nothing is sent, and the call fails with a *NoAnswerError that says
+// so and wraps the error.
+//
+// It is for whoever may lose the right to make a call while the call stands in line for its signature, which takes a processor for a
+// millisecond. Connecting to the host, if no connection is open, comes after it and may take time.
 func BeforeSending(ctx context.Context, may func(context.Context) error) context.Context {
 	return context.WithValue(ctx, beforeSending{}, may)
 }

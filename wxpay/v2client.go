@@ -39,7 +39,7 @@ type V2Config struct {
 	// it that shows Certificate: connections with a certificate are their merchant's own.
 	Transport *http.Transport `json:"-"`
 
-	// Timeout bounds one attempt, as in Config; 0 = 10 s.
+	// Timeout bounds one attempt, as in Config: up to 10 minutes; 0 = 10 s.
 	Timeout time.Duration
 
 	// UserAgent as in Config; empty = DefaultUserAgent.
