@@ -155,7 +155,7 @@ func (p *headerParser) sequence(name string) uint64 {
 	return n
 }
 
-// maxCount is where counts end. None comes near it, but for what a publisher claims.
+// maxCount bounds counts. Only a publisher's claim can come near it.
 const maxCount = math.MaxInt32
 
 func formatCount(n int) string { return strconv.Itoa(min(max(n, 0), maxCount)) }
@@ -165,7 +165,7 @@ func (p *headerParser) count(name string) int {
 	if s == "" {
 		return 0
 	}
-	n, err := strconv.ParseUint(s, 10, 64) // the largest there is, if it is larger
+	n, err := strconv.ParseUint(s, 10, 64) // with ErrRange it is the largest uint64
 	p.must(err == nil || errors.Is(err, strconv.ErrRange), name, "an integer that is not negative")
 	return int(min(n, maxCount))
 }

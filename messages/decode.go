@@ -11,8 +11,8 @@ import (
 // in another case, fields given twice, nulls, numbers such as 1.0 or 1e2 and lone surrogates. Only the target's own depth is ever
 // entered, since a field that it does not have ends the decoding.
 //
-// Errors are built from the inside out: a method names a place relative to the value it decodes ("" is the value itself), and its
-// caller puts the field's name before it. So a path costs nothing until there is an error.
+// Errors are built from the inside out: a method names a place relative to the value that it decodes ("" is the value itself), and its
+// caller puts the field's name before that. So paths cost nothing as long as there is no error.
 type decoder struct{ tokens }
 
 // decodeStrict decodes data, which must be valid JSON in valid UTF-8, into the struct that target points to.

@@ -35,9 +35,9 @@ const (
 const (
 	HeaderDigest      = "Wxpay-Digest"       // Command.Digest: what the key stands for from now on
 	HeaderWorker      = "Wxpay-Worker"       // the process that wrote it
-	HeaderSpared      = "Wxpay-Spared"       // of a `started`: how many of its attempts count for nothing, since the lane was held over them
-	HeaderHeld        = "Wxpay-Held"         // and for how long it was held since the first, as 1h2m3s
-	HeaderCommandsSeq = "Wxpay-Commands-Seq" // of a failure: the newest command that it speaks of; one that was stored later is a new try
+	HeaderSpared      = "Wxpay-Spared"       // of a `started`: how many of its attempts do not count, since the lane was held over them
+	HeaderHeld        = "Wxpay-Held"         // of a `started`: for how long the lane was held since the first attempt, as 1h2m3s
+	HeaderCommandsSeq = "Wxpay-Commands-Seq" // of a `failed`: the newest command that it can end; one that was stored later is a new try
 )
 
 // Headers of dead letters: the fields of DeadLetter of the same names.
@@ -79,11 +79,11 @@ func Get(h Header, name string) string {
 	return ""
 }
 
-// maxTraceparent bounds a traceparent: what is longer is no trace context of this version, nor of one that could be read as this.
-// Source: W3C Trace Context, section 3.2.2, https://www.w3.org/TR/trace-context/#traceparent-header-field-values, 2021-11: 55 bytes.
+// maxTraceparent bounds a traceparent, in bytes. One of this version has 55; later versions may be longer, but not by that much.
+// Source: W3C Trace Context, section 3.2.2, https://www.w3.org/TR/trace-context/#traceparent-header-field-values, 2021-11.
 const maxTraceparent = 512
 
-// Traceparent returns the trace context that the headers carry, "" if there is none, or one that no outcome could carry on.
+// Traceparent returns the trace context that the headers carry, in one line; "" if there is none, or if it is too long to be one.
 func Traceparent(h Header) string {
 	trace := Get(h, HeaderTraceparent)
 	if len(trace) > maxTraceparent {

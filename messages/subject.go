@@ -64,6 +64,11 @@ func (s Subjects) Command(mchid string, k Kind) string {
 	return join(s.Prefix, "command", mchid, commandTokens(k))
 }
 
+// ComplaintCommands matches all complaint commands of one merchant.
+func (s Subjects) ComplaintCommands(mchid string) string {
+	return s.Prefix + ".command." + mchid + ".complaint.>"
+}
+
 // commandTokens is what follows the merchant in a command subject: the complaint kinds share a level, so that one lane can
 // consume them with one pattern.
 func commandTokens(k Kind) string {
@@ -162,8 +167,8 @@ func (s Subjects) SettlementAt(mchid, key string) string {
 	return join(s.Prefix, "settlement", "at", mchid, EscapeToken(key))
 }
 
-// SettlementTogether is the subject of a schedule that follows several refunds of one merchant, by a name of its own: letters and digits.
-// No escaped text begins like that, so it stands beside every refund's own.
+// SettlementTogether is the subject of a schedule that follows several refunds of one merchant. name is the schedule's own, of letters and
+// digits. No escaped key begins with "=t", so it can never be the subject of a single refund's schedule.
 func (s Subjects) SettlementTogether(mchid, name string) string {
 	return join(s.Prefix, "settlement", "at", mchid, "=together-"+name)
 }
@@ -270,9 +275,4 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 func isAlphanumeric(c byte) bool {
 	return isDigit(c) || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
-
-// ComplaintCommands is the filter of all complaint commands of one merchant.
-func (s Subjects) ComplaintCommands(mchid string) string {
-	return s.Prefix + ".command." + mchid + ".complaint.>"
 }

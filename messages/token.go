@@ -21,8 +21,8 @@ const (
 	tokenNumber = '0'
 )
 
-// tokens reads a JSON text that is known to be valid, in valid UTF-8, without allocating: json.Decoder checks the syntax once more and
-// makes a value of each piece, which is most of what decoding a command costs.
+// tokens reads a JSON text that is known to be valid, in valid UTF-8, without allocating. (json.Decoder would check the syntax once more and
+// make a value of each piece, which took most of the time of decoding a command.)
 type tokens struct {
 	data []byte
 	at   int
