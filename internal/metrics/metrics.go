@@ -206,15 +206,10 @@ func (m *Metrics) Downloaded(mchid string, err error) {
 	m.downloads.WithLabelValues(mchid, result(err)).Inc()
 }
 
-// scrapes that run at once, at most: each may ask the server a lot.
+// maxScrapes is how many scrapes may run at once: each may ask the NATS server a lot. More are answered 503.
 const maxScrapes = 3
 
 // Handler serves the metrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 }
-
-// delivery is what happens during one, found in its context.
-type delivery struct{ wrote atomic.Bool }
-
-type deliveryKey struct{}

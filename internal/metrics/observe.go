@@ -3,11 +3,17 @@ package metrics
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/internal/calls"
 )
+
+// delivery is what has happened during a delivery so far. It lies in the delivery's context, so that its calls find it.
+type delivery struct{ wrote atomic.Bool }
+
+type deliveryKey struct{}
 
 // Begin is consumer.Observer's.
 func (m *Metrics) Begin(ctx context.Context, d consumer.Delivery) context.Context {
