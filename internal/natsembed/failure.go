@@ -6,11 +6,11 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// Failure says why the store takes nothing more, or nil. A stream whose write has failed once, of a full disk say, stores and confirms
-// nothing until the server is started anew, also when there is room again, while its state and all else that JetStream answers look
-// well; after an error of permissions the server turns all of JetStream off.
+// Failure says why the store takes nothing more; nil if it does. A stream of which one write has failed, because the disk is full, say, stores
+// and confirms nothing until the server is started anew, even when there is room again; and yet its state, and all else that JetStream
+// answers, looks well. After an error of permissions the server turns all of JetStream off.
 //
-// A stream that is just being made or removed may look as if it had failed: believe it the second time.
+// A stream that is just being made or removed may look as if it had failed: believe only what two calls in a row say.
 //
 // Source: nats-server 2.15 server/filestore.go and stream.go, setWriteErr; monitor.go, healthz; jetstream.go, ShutdownJetStream.
 func (s *Server) Failure() error {
@@ -21,7 +21,8 @@ func (s *Server) Failure() error {
 	var all []error
 	streams := s.streams()
 	for _, e := range health.Errors {
-		// A folder that no stream could be made of when the server started takes nothing either, and a new start changes nothing.
+		// Only streams that there are. A folder that the server could make no stream of when it started shows as an error, too, but a new start
+		// would change nothing about it.
 		if e.Type == server.HealthzErrorJetStream || e.Type == server.HealthzErrorStream && streams[e.Account+" "+e.Stream] {
 			all = append(all, errors.New(e.Error))
 		}

@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// reporter hears what the server would log, and keeps why it gave up. Nothing else goes further: where a client does not speak the protocol, the
-// server quotes what it sent, which may be a part of a command, and no more than the text tells which lines those are. What there is to
-// know of a store says Failure.
+// reporter hears what the server would log, and keeps only why it gave up. All else is dropped: when a client does not speak the protocol, the
+// server quotes what it sent, which may be a part of a command, and such lines can be told from others only by their text. What there is to
+// know about the store, Failure tells.
 type reporter struct {
-	fatal atomic.Pointer[string] // the first word that it gave up with
+	fatal atomic.Pointer[string] // the first message with which the server gave up
 }
 
 func (r *reporter) Fatalf(format string, v ...any) {
