@@ -16,8 +16,8 @@ type Cut struct {
 	Lost bool
 	Dead bool
 
-	mu    sync.Mutex
-	happy bool // it has happened; guarded by mu
+	mu       sync.Mutex
+	happened bool // guarded by mu
 }
 
 var errCut = errors.New("wire cut")
@@ -26,7 +26,7 @@ var errCut = errors.New("wire cut")
 func (c *Cut) Dial(network, address string) (net.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.happy && c.Dead {
+	if c.happened && c.Dead {
 		return nil, errCut
 	}
 	conn, err := net.Dial(network, address)
@@ -37,7 +37,7 @@ func (c *Cut) Dial(network, address string) (net.Conn, error) {
 func (c *Cut) Broken() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.happy
+	return c.happened
 }
 
 type cutConn struct {
@@ -47,8 +47,8 @@ type cutConn struct {
 
 func (w *cutConn) Write(p []byte) (int, error) {
 	w.c.mu.Lock()
-	now := !w.c.happy && bytes.Contains(p, []byte(w.c.At))
-	w.c.happy = w.c.happy || now
+	now := !w.c.happened && bytes.Contains(p, []byte(w.c.At))
+	w.c.happened = w.c.happened || now
 	w.c.mu.Unlock()
 	if !now {
 		return w.Conn.Write(p)

@@ -55,7 +55,6 @@ func (r row) most() int {
 }
 
 func rows() (all []row) {
-
 	for _, api := range []string{apiV3, apiV2} {
 		for _, answer := range []time.Duration{0, 50 * time.Millisecond} {
 			all = append(all, row{api: api, by: byBare, answer: answer})

@@ -60,7 +60,7 @@ func (s *Server) deliver(w http.ResponseWriter, x *exchange, a answer) {
 		panic(http.ErrAbortHandler) // closes the connection without a byte
 	}
 	s.history.answered(x.seen, p.status, p.code)
-	s.write(w, x, p)
+	s.write(w, p)
 }
 
 // pack turns an answer and a fault into what is sent.
@@ -191,7 +191,7 @@ func (s *Server) wait(x *exchange) bool {
 }
 
 // write signs and sends. Source: M:4013053420 (headers), M:4012081709 (Request-ID).
-func (s *Server) write(w http.ResponseWriter, x *exchange, p *parcel) {
+func (s *Server) write(w http.ResponseWriter, p *parcel) {
 	h := w.Header()
 	h.Set("Date", s.options.Now().UTC().Format(http.TimeFormat)) // net/http would write the real time
 	if len(p.body) > 0 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -64,7 +65,7 @@ func (f *form) take(name string) (any, bool) {
 	return v, ok
 }
 
-// text rules of one field. Zero limits do not apply. An empty string is refused everywhere: a field
+// textRule is what a text must be. Zero limits do not apply. An empty string is refused everywhere: a field
 // without a value is left out (stricter than production).
 type textRule struct {
 	required bool
@@ -96,6 +97,7 @@ func (f *form) text(name string, rule textRule) string {
 	return s
 }
 
+// check says what is wrong with s; "" = nothing.
 func (rule textRule) check(s string) string {
 	switch {
 	case s == "":
@@ -114,12 +116,7 @@ func (rule textRule) check(s string) string {
 			}
 		}
 	}
-	if len(rule.oneOf) > 0 {
-		for _, allowed := range rule.oneOf {
-			if s == allowed {
-				return ""
-			}
-		}
+	if len(rule.oneOf) > 0 && !slices.Contains(rule.oneOf, s) {
 		return "must be one of " + strings.Join(rule.oneOf, ", ")
 	}
 	return ""

@@ -3,6 +3,7 @@ package wxpaytest
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -132,7 +133,7 @@ func checkSubMchID(m *merchant, sub, location string) *refusal {
 	case !m.Provider && sub != "":
 		return refuse(http.StatusBadRequest, "PARAM_ERROR", "参数错误").in(location, field, sub, "not a provider").
 			because("sub_mchid is for providers only (M:4013071036)")
-	case m.Provider && len(m.SubMchIDs) > 0 && !contains(m.SubMchIDs, sub):
+	case m.Provider && len(m.SubMchIDs) > 0 && !slices.Contains(m.SubMchIDs, sub):
 		return refuse(http.StatusForbidden, "NO_AUTH", "商户号无此接口权限").
 			because("the sub-merchant has not granted this provider API refunds (P:4013080622)")
 	}
@@ -219,13 +220,4 @@ func isOrderChar(c byte) bool { return c > ' ' && c < 0x7f }
 func isCallbackURL(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && !strings.ContainsAny(s, "?#") && u.User == nil
-}
-
-func contains(list []string, s string) bool {
-	for _, item := range list {
-		if item == s {
-			return true
-		}
-	}
-	return false
 }
