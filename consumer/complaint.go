@@ -297,13 +297,7 @@ func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *
 			return stop(l.holdNow(verdict, err))
 		}
 		later := again("unasked: "+verdict.String(), l.retry.Delay(a.tries()), err)
-		if held := l.heldOver(s.key, verdict, later); held != nil {
-			return held
-		}
-		if l.ranOut(a, "") {
-			return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))
-		}
-		return &later
+		return stop(l.laterOrGivenUp(ctx, o, s.key, "", verdict, later, deadEnd{reason: messages.ReasonUnresolved, cause: err, step: s.name, attempts: a}))
 	}
 	switch s.shows(state) {
 	case foundSame:

@@ -197,6 +197,18 @@ func (l *lane) laterOrExhausted(ctx context.Context, o *order, key, subMchID str
 	return e
 }
 
+// laterOrGivenUp ends a delivery that met trouble before its call: while it read back, or uploaded a picture. The lane is held over it; or its
+// tries have run out, and it becomes the dead letter that why describes; or it comes again as later says.
+func (l *lane) laterOrGivenUp(ctx context.Context, o *order, key, subMchID string, verdict Verdict, later end, why deadEnd) end {
+	if held := l.heldOver(key, verdict, later); held != nil {
+		return *held
+	}
+	if l.ranOut(why.attempts, subMchID) {
+		return l.bury(ctx, o, why)
+	}
+	return later
+}
+
 // unrecordedMost is the most that is waited for a store that takes nothing.
 const unrecordedMost = time.Minute
 

@@ -138,13 +138,7 @@ func (l *lane) mediaID(ctx context.Context, o *order, step string, a *attempts, 
 	}
 	a.asked(verdict, l.clock.moment())
 	later := again("not uploaded: "+verdict.String(), l.retry.Delay(a.tries()), err)
-	if held := l.heldOver(o.cmd.Key(), verdict, later); held != nil {
-		return "", held
-	}
-	if l.ranOut(a, "") {
-		return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, step: step, attempts: a}))
-	}
-	return "", &later
+	return stop(l.laterOrGivenUp(ctx, o, o.cmd.Key(), "", verdict, later, deadEnd{reason: messages.ReasonExhausted, cause: err, step: step, attempts: a}))
 }
 
 func (l *lane) knownMedia(ctx context.Context, subject string) (string, error) {

@@ -109,13 +109,7 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 		// "Wait a minute." Source: WeChat Pay, 查询单笔退款, pay.weixin.qq.com/doc/v3/merchant/4013071041, 2026-08.
 		later.delay = max(later.delay, throttledDelay)
 	}
-	if held := l.heldOver(cmd.Key(), verdict, later); held != nil {
-		return *held, true
-	}
-	if l.ranOut(a, cmd.SubMchID) {
-		return l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, attempts: a}), true
-	}
-	return later, true
+	return l.laterOrGivenUp(ctx, o, cmd.Key(), cmd.SubMchID, verdict, later, deadEnd{reason: messages.ReasonUnresolved, cause: err, attempts: a}), true
 }
 
 // createRefund makes the one call that moves money.
