@@ -57,6 +57,7 @@ type end struct {
 	letter  uint64          // its sequence
 	again   bool            // hand the command back, to come again after delay
 	goesOn  bool            // of a look: the refund has no end yet
+	alone   bool            // and what went wrong is its own, not that of those which are looked at with it
 	delay   time.Duration
 	err     error             // what went wrong, if anything did
 	failure *messages.Failure // what the dead letter says

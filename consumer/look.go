@@ -25,9 +25,9 @@ func (l *lane) lookAll(work context.Context, d *delivery, s *schedule) {
 			continue
 		}
 		next.refunds = append(next.refunds, f)
-		if e.again || e.err != nil && !absent(e.err) {
-			// Either the others would meet the same trouble, each perhaps after a long time-out, or it is this one's alone: end here.
-			// The others have not been looked at, so they come first the next time.
+		if e.again || e.err != nil && !e.alone {
+			// The others may meet the same trouble, each perhaps after a long time-out: end here. They have not been looked at, so they come
+			// first the next time.
 			next.refunds = slices.Concat(s.refunds[i+1:], next.refunds)
 			break
 		}
@@ -139,5 +139,5 @@ func (l *lane) look(ctx context.Context, o *order) end {
 	if recorded { // it is abnormal now
 		verdict = Done.String()
 	}
-	return end{verdict: verdict, status: e.status(), err: err, goesOn: true}
+	return end{verdict: verdict, status: e.status(), err: err, alone: itsOwn(err, cmd.SubMchID), goesOn: true}
 }

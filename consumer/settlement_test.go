@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,6 +172,7 @@ func TestBreakingAroundSettlement(t *testing.T) {
 const (
 	unreadable = "?"  // the key of a command that this version cannot read
 	longAgo    = "R0" // and of a refund that was accepted a year ago
+	ofSub      = "S"  // what those of a sub-merchant's refunds begin with
 )
 
 // lettersWithout cannot be asked about one key as long as out is not closed.
@@ -205,9 +207,12 @@ func (b *bench) together(keys ...string) {
 			all = append(all, refund{nats.Header{"Wxpay-Stream-Seq": {"7"}}, []byte(`{"version":2}`)})
 			continue
 		}
-		accepted := b.Clock.Now()
+		accepted, body := b.Clock.Now(), consumertest.RefundBody(key)
 		if key == longAgo {
 			accepted = accepted.Add(-365 * 24 * time.Hour)
+		}
+		if strings.HasPrefix(key, ofSub) {
+			body = strings.Replace(body, "{", `{"sub_mchid":"1900000555",`, 1)
 		}
 		must(client.CreateRefund(b.T.Context(), &wxpay.RefundRequest{
 			OutRefundNo: key, TransactionID: "TX" + key, Reason: "商品已售完", Amount: wxpay.RefundAmount{Refund: 60, Total: 100, Currency: "CNY"},
@@ -215,7 +220,7 @@ func (b *bench) together(keys ...string) {
 		all = append(all, refund{nats.Header{
 			"Wxpay-Accepted-At": {accepted.UTC().Format(time.RFC3339Nano)}, "Wxpay-First-At": {b.Clock.Now().UTC().Format(time.RFC3339Nano)},
 			"Wxpay-Attempts": {"2"}, "Wxpay-Stream-Seq": {"7"}, "Wxpay-Command-Id": {"cmd-" + key}, "traceparent": {"00-" + key},
-		}, []byte(consumertest.RefundBody(key))})
+		}, []byte(body)})
 	}
 	msg := nats.NewMsg(b.Subjects.SettlementTogether(mchid, "T"))
 	msg.Data = must(json.Marshal(all))
@@ -309,6 +314,56 @@ func TestRefundsFollowedTogetherDoNotWaitForEachOther(t *testing.T) {
 		if time.Now().After(limit) {
 			t.Fatalf("kept: %v, %v", last, err)
 		}
+	}
+}
+
+// refusing refuses to tell of some refunds.
+type refusing struct {
+	consumer.Refunds
+	of  func(outRefundNo string) bool
+	why *wxpay.Error
+}
+
+func (r refusing) QueryRefund(ctx context.Context, outRefundNo, subMchID string) (*wxpay.Refund, error) {
+	if r.of(outRefundNo) {
+		return nil, r.why
+	}
+	return r.Refunds.QueryRefund(ctx, outRefundNo, subMchID)
+}
+
+// However many refunds WeChat Pay does not tell of, as those of a sub-merchant that has withdrawn its permission, the others that are followed
+// with them are looked at each time: else each look would end at the next of those, and the last would come days later.
+func TestRefundsThatAreRefusedDelayNoOthers(t *testing.T) {
+	t.Parallel()
+	for prefix, why := range map[string]*wxpay.Error{
+		ofSub: {HTTPStatus: 403, Code: "NO_AUTH", Proven: true},
+		"P":   {HTTPStatus: 400, Code: "PARAM_ERROR", Proven: true},
+	} {
+		t.Run(why.Code, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			const good = 10
+			var keys []string
+			for i := range good {
+				keys = append(keys, fmt.Sprint(prefix, i), fmt.Sprint("R", i+1))
+			}
+			b.together(keys...)
+			for i := range good {
+				check(t, b.Sim.Settle(mchid, fmt.Sprint("R", i+1), "SUCCESS"))
+			}
+			b.Start(func(o *consumer.Options) {
+				m := &o.Merchants[0]
+				m.SubMerchants = true
+				m.Refunds = refusing{m.Refunds, func(key string) bool { return strings.HasPrefix(key, prefix) }, why}
+			})
+			first := b.becomes("R1", messages.StatusSucceeded)
+			for i := range good {
+				if e := b.becomes(fmt.Sprint("R", i+1), messages.StatusSucceeded); e.At.Sub(first.At) > time.Hour { // looks are 20 minutes apart by then
+					t.Fatalf("%s came %s after the first", e.Key, e.At.Sub(first.At))
+				}
+			}
+			b.followed(1)
+		})
 	}
 }
 

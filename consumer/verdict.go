@@ -163,6 +163,12 @@ func ourFault(err error, subMchID string) bool {
 	return err != nil && (Classify(callRead, err) == Hold || ours(err) && subMchID == "")
 }
 
+// itsOwn reports whether what went wrong with a read is that of what was asked about, or of its sub-merchant: a proven no, which others of the
+// merchant need not meet.
+func itsOwn(err error, subMchID string) bool {
+	return Classify(callRead, err) == Rejected || ours(err) && subMchID != ""
+}
+
 // absent reports whether a query has provably found no such refund.
 func absent(err error) bool {
 	var e *wxpay.Error
