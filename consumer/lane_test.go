@@ -385,3 +385,27 @@ func TestADeliveryOfALaneThatCameBackMakesNoCall(t *testing.T) {
 		t.Errorf("the deliveries ended %q", ends)
 	}
 }
+
+// A worker that drains for so long that its pin runs out leaves the lane to whoever has it by then: that one would have to take it over anew,
+// with a quota that is supposed to be used up.
+func TestADrainThatTakesLongEndsNobodysPin(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived, hold := make(chan struct{}, 1), make(chan struct{})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, ID: "R1", Apply: true, Arrived: arrived, Hold: hold})
+	first := b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	<-arrived
+	unpins := must(b.NC.SubscribeSync("$JS.API.CONSUMER.UNPIN." + b.Subjects.CommandsStream() + ".refund-" + mchid))
+	b.Start()
+	first.Drain()
+	b.Publish(messages.KindRefund, `{"out_refund_no":"R2","transaction_id":"TX2","amount":{"refund":60,"total":100}}`)
+	b.End(messages.KindRefund, "R2") // by the second, once the pin of the first has run out
+	close(hold)
+	check(t, first.Stop())
+	if n, _, err := unpins.Pending(); err != nil || n > 0 {
+		t.Errorf("%d pins ended, %v", n, err)
+	}
+	b.End(messages.KindRefund, "R1")
+	b.Settled()
+}

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -346,13 +347,17 @@ func (q *queue) giveBack(m *nats.Msg) {
 	}
 }
 
-// handOver gives the pin up, so that another worker takes the queue at once and not when the pin has run out.
+// handOver gives the pin up, so that another worker takes the queue at once and not when the pin has run out. If it has, as in a drain that
+// takes long, another has the queue by now, and that one's pin is not ours to end.
 func (q *queue) handOver() {
 	if q.pull.pin == "" || !q.nc.IsConnected() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), q.storeTimeout)
 	defer cancel()
+	if errors.Is(q.askWhose(ctx, q.pull.pin), errTaken) {
+		return
+	}
 	stream, err := q.js.Stream(ctx, q.stream)
 	if err == nil {
 		err = stream.UnpinConsumer(ctx, q.name, pinGroup)
