@@ -245,7 +245,7 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 		switch status := e.status(); {
 		case status == messages.StatusFailed && e.outcome.DeadLetter == sequence:
 			return nil
-		case (status == messages.StatusFailed || status == messages.StatusStarted) && e.commandSeq > o.sequence:
+		case (status == messages.StatusFailed || status == messages.StatusStarted || status == messages.StatusAccepted && o.followed) && e.commandSeq > o.sequence:
 			// A later try has the key by now: the letter was told of and put back, or the two were stored side by side.
 			if kind != letter.Kind {
 				return nil

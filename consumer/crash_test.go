@@ -126,7 +126,8 @@ func TestTwoWorkersWithOneCommand(t *testing.T) {
 // beaten stores a dead letter and is told, right after, that another worker has recorded the refund as accepted.
 type beaten struct {
 	consumer.DeadLetters
-	b *bench
+	b  *bench
+	by string // the command's sequence
 }
 
 func (d beaten) Put(ctx context.Context, letter *messages.DeadLetter) (uint64, error) {
@@ -134,7 +135,7 @@ func (d beaten) Put(ctx context.Context, letter *messages.DeadLetter) (uint64, e
 	var c messages.RefundCommand
 	check(d.b.T, json.Unmarshal(letter.Command, &c))
 	c.Amount.Currency = "CNY" // the default, which the decoder adds
-	d.b.recordAs("another", &c, messages.StatusAccepted)
+	d.b.recordAs("another", &c, messages.StatusAccepted, messages.HeaderStreamSeq, d.by)
 	return sequence, err
 }
 
@@ -163,7 +164,7 @@ func TestADeadLetterGoesWhenTheCommandHasSucceeded(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
-	b.Start(func(o *consumer.Options) { o.DeadLetters = beaten{o.DeadLetters, b} })
+	b.Start(func(o *consumer.Options) { o.DeadLetters = beaten{o.DeadLetters, b, "1"} })
 	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
 	b.End(messages.KindRefund, "R1")
 	b.Settled()

@@ -79,7 +79,16 @@ func (l *lane) look(ctx context.Context, o *order) end {
 	if !ok || cmd.Validate() != nil { // this version cannot read it: a newer one may
 		return end{verdict: "unreadable", goesOn: true}
 	}
-	givenUp := l.clock.Now().Sub(headerTime(o.header, headerAcceptedAt)) >= l.settlement.GiveUp
+	e, err := l.ledger.read(ctx, l.mchid, messages.KindRefund, cmd.OutRefundNo)
+	if err != nil {
+		return again("ledger unread", l.retry.Initial, err)
+	}
+	accepted := headerTime(o.header, headerAcceptedAt)
+	if e.status() == messages.StatusAccepted && e.commandSeq > o.sequence && e.digest == cmd.Digest() {
+		// What this followed was given up, and sent again: it is that which is followed now, and has all the time there is.
+		o.sequence, accepted = e.commandSeq, e.outcome.At
+	}
+	givenUp := l.clock.Now().Sub(accepted) >= l.settlement.GiveUp
 	if givenUp {
 		// Crash after the dead letter was stored: it is there, its `failed` may not be.
 		letter, err := l.letters.Find(ctx, l.mchid, messages.KindRefund, cmd.OutRefundNo, o.sequence)
@@ -89,10 +98,6 @@ func (l *lane) look(ctx context.Context, o *order) end {
 		if !errors.Is(err, dlq.ErrNotFound) {
 			return again("dead letters unread", l.retry.Initial, err)
 		}
-	}
-	e, err := l.ledger.read(ctx, l.mchid, messages.KindRefund, cmd.OutRefundNo)
-	if err != nil {
-		return again("ledger unread", l.retry.Initial, err)
 	}
 	switch e.status() {
 	case "", messages.StatusAccepted, messages.StatusAbnormal: // "": the worker died before `accepted`; its command comes again

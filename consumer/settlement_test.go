@@ -140,6 +140,69 @@ func TestARefundWithoutAnEndIsUnresolved(t *testing.T) {
 	}
 }
 
+// A refund may be followed twice, since a worker died between a schedule and `accepted`. When it was given up and put back, what is left of the
+// first following does not end the try that has just begun: that is followed, and ends as it should.
+func TestAFollowingThatWasGivenUpDoesNotEndALaterTry(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	w := b.Start(func(o *consumer.Options) { o.Settlement.GiveUp = time.Minute })
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R7"))
+	b.becomes("R7", messages.StatusAccepted)
+	e := b.becomes("R7", messages.StatusFailed)
+	b.Drained()
+	b.nothingFollowed()
+	check(t, w.Stop())
+	must(b.Letters.Replay(t.Context(), e.DeadLetter, dlq.ReplayOptions{Unresolved: true}))
+	b.ForgetEvents()
+	b.Start()
+	b.becomes("R7", messages.StatusAccepted)
+	b.Drained()
+
+	b.left("R7", 1)
+	asked := len(b.Sim.RequestsTo(wxpaytest.EndpointRefundQuery))
+	b.looked(asked + 3)
+	if got := b.Statuses(messages.KindRefund, "R7"); slices.Contains(got, messages.StatusFailed) {
+		t.Errorf("became %v", got)
+	}
+	for letter, err := range b.Letters.All(t.Context(), "", "") {
+		t.Errorf("dead letter of command %d, %v", letter.StreamSeq, err)
+	}
+	check(t, b.Sim.Settle(mchid, "R7", "SUCCESS"))
+	b.becomes("R7", messages.StatusSucceeded)
+	b.nothingFollowed()
+}
+
+// left has a refund, of a command with that sequence, followed by a schedule that is due now and was left by a worker that died a year ago.
+func (b *bench) left(key string, sequence uint64) {
+	b.T.Helper()
+	schedule := nats.NewMsg(b.Subjects.SettlementTogether(mchid, "T"))
+	schedule.Data = []byte(consumertest.RefundBody(key))
+	long := b.Clock.Now().Add(-365 * 24 * time.Hour).UTC().Format(time.RFC3339Nano)
+	for name, value := range map[string]string{
+		"Nats-Schedule": "@at " + time.Now().UTC().Format(time.RFC3339Nano), "Nats-Schedule-Target": b.Subjects.SettlementDue(mchid),
+		"Wxpay-Looks": "0", "Wxpay-Accepted-At": long, "Wxpay-First-At": long, "Wxpay-Attempts": "1", "Wxpay-Stream-Seq": fmt.Sprint(sequence),
+	} {
+		schedule.Header.Set(name, value)
+	}
+	must(b.JS.PublishMsg(b.T.Context(), schedule))
+}
+
+// Nor does it, if the later try is accepted while the dead letter is being stored: that is told of, but not as the end of the later try.
+func TestALetterOfAFollowingIsToldOfBesideALaterTry(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var c messages.RefundCommand
+	check(t, json.Unmarshal([]byte(consumertest.RefundBody("R7")), &c))
+	c.Amount.Currency = "CNY" // the default, which the decoder adds
+	b.recordAs("another", &c, messages.StatusAccepted, messages.HeaderStreamSeq, "1")
+	b.left("R7", 1)
+	b.Start(func(o *consumer.Options) { o.DeadLetters = beaten{o.DeadLetters, b, "9"} })
+	b.End(messages.KindRefund, messages.SeqKey(1))
+	if got := b.Statuses(messages.KindRefund, "R7"); slices.Contains(got, messages.StatusFailed) {
+		t.Errorf("became %v", got)
+	}
+}
+
 // Wherever the wire breaks between acceptance and the end, no refund is forgotten.
 func TestBreakingAroundSettlement(t *testing.T) {
 	t.Parallel()
