@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"testing"
+	"time"
 
 	"wxpay-worker/messages"
 )
@@ -31,5 +32,46 @@ func TestADuplicateIsForgotten(t *testing.T) {
 	}
 	if a := l.memory.recall(o.kind, "R1"); a != nil {
 		t.Errorf("remembered: %+v", a)
+	}
+}
+
+// A call that panics gives its turn under the quota back: the turns behind it would wait for it until their leases end, and the lane with them.
+func TestAPanicEndsItsTurn(t *testing.T) {
+	t.Parallel()
+	made, _ := laneOf(t, 0)
+	rate := Rate{N: 6, Per: 60 * time.Millisecond}
+	m := Merchant{MchID: "1900000001", Refunds: struct{ Refunds }{}, Complaints: struct{ Complaints }{}, Quota: Quota{Queries: rate, Complaints: rate}}
+	order := func(cmd messages.Command) *order {
+		return &order{cmd: cmd, delivery: &delivery{clock: made.clock, ackWait: made.ackWait, leased: made.clock.Now()}}
+	}
+	refunds, complaints := newLane(made.shared, m, familyRefund), newLane(made.shared, m, familyComplaint)
+	for name, c := range map[string]struct {
+		lane *lane
+		pace *pace
+		call func(l *lane) end
+	}{
+		"query": {refunds, refunds.reads, func(l *lane) end {
+			cmd := &messages.RefundCommand{}
+			e, _ := l.askRefund(t.Context(), order(cmd), cmd, &entry{}, &attempts{})
+			return e
+		}},
+		"complaint": {complaints, complaints.reads, func(l *lane) end {
+			_, err := l.readComplaint(t.Context(), order(&messages.ReplyCommand{}), time.Now())
+			return end{err: err}
+		}},
+		"picture": {complaints, complaints.writes, func(l *lane) end {
+			_, e := l.mediaID(t.Context(), order(&messages.ReplyCommand{}), "", &attempts{}, nil)
+			return *e
+		}},
+	} {
+		c.lane.owned.extend(time.Now(), time.Hour)
+		if e, panicked := c.lane.protect(func() end { return c.call(c.lane) }); !panicked {
+			t.Fatalf("%s: no panic, but %+v", name, e)
+		}
+		for i, made := range c.pace.all.calls {
+			if made != nil && !made.isOver() {
+				t.Errorf("%s: call %d is still being made", name, i)
+			}
+		}
 	}
 }

@@ -115,6 +115,7 @@ func (l *lane) mediaID(ctx context.Context, o *order, step string, a *attempts, 
 	if err != nil {
 		return stop(again("out of budget", 0, err))
 	}
+	defer turn.end() // also if it panics: the turns behind it wait for it
 	id, err = l.merchant().Complaints.UploadImage(calling, "", image)
 	turn.end()
 	if errors.Is(err, errNoTurn) {

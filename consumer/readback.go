@@ -33,6 +33,7 @@ func (l *lane) readComplaint(ctx context.Context, o *order, began time.Time) (*c
 	if err != nil {
 		return nil, err
 	}
+	defer turn.end() // also if it panics: the turns behind it wait for it
 	state := &complaintState{began: began}
 	detail, err := l.merchant().Complaints.Complaint(calling, complaintID)
 	turn.end()

@@ -77,6 +77,7 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 	if err != nil {
 		return again("out of budget", 0, err), true
 	}
+	defer turn.end() // also if it panics: the turns behind it wait for it
 	found, err := l.merchant().Refunds.QueryRefund(calling, cmd.OutRefundNo, cmd.SubMchID)
 	turn.end()
 	if errors.Is(err, errNoTurn) {
