@@ -162,6 +162,11 @@ func TestCompose(t *testing.T) {
 			if reach, err := reachableHere(config.HTTP.Listen); err != nil || !strings.HasSuffix(s.Ports[0], reach[strings.LastIndex(reach, ":"):]) {
 				t.Errorf("listens at %s, published %q", config.HTTP.Listen, s.Ports)
 			}
+			for _, needed := range []string{"setup", "simulator", "nats-1", "nats-2", "nats-3"} {
+				if after, _ := s.DependsOn.(map[string]any); after[needed] == nil {
+					t.Errorf("%s may be stopped while the worker drains, or be started after it", needed)
+				}
+			}
 			grace, err := time.ParseDuration(s.StopGracePeriod)
 			if err != nil || grace < config.Consumer.Drain+15*time.Second {
 				t.Errorf("%s to stop, and %s to drain: %v", grace, config.Consumer.Drain, err)
