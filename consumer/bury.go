@@ -220,13 +220,20 @@ func (l *lane) endBegun(ctx context.Context, o *order, letter *messages.DeadLett
 	return l.endStarted(ctx, o, letter, sequence, o.cmd)
 }
 
-// endStarted publishes a `failed` under the key of the command, or of a step of it, if that is announced as started.
+// endStarted publishes a `failed` under the key of the command, or of a step of it, if that is announced as started, and forgets what is
+// remembered of it: put back, it begins anew.
 func (l *lane) endStarted(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64, begun messages.Command) error {
 	e, err := l.ledger.read(ctx, l.mchid, begun.Kind(), begun.Key())
-	if err != nil || e.status() != messages.StatusStarted || e.digest != begun.Digest() {
+	if err != nil || e.outcome != nil && e.digest != begun.Digest() { // another's
 		return err
 	}
-	return l.announceAs(ctx, o, letter, sequence, begun.Kind(), begun.Key(), begun.Digest())
+	if e.status() == messages.StatusStarted {
+		err = l.announceAs(ctx, o, letter, sequence, begun.Kind(), begun.Key(), begun.Digest())
+	}
+	if err == nil {
+		l.memory.forget(begun.Kind(), begun.Key())
+	}
+	return err
 }
 
 var errSucceededMeanwhile = errors.New("the command has succeeded meanwhile")
