@@ -24,11 +24,13 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 	a := l.memory.recall(messages.KindRefund, cmd.OutRefundNo)
 	if a == nil {
 		a = &attempts{}
+		// Of what was put back, the record of its earlier tries may have expired.
+		putBack := headerUint(o.header, messages.HeaderReplays) > 0
 		switch failed := e.status() == messages.StatusFailed; {
 		case o.delivered > 1 && !o.untouched, failed && mayHaveHappened(e.outcome.Error):
 			// Somebody may have called a moment ago, and died since. Nothing is known of it: ask, and wait before repeating.
 			a.open, a.last = true, l.clock.moment()
-		case failed, o.delivered > 1, l.forgotten(o):
+		case failed, putBack, o.delivered > 1, l.forgotten(o):
 			a.open = true // no attempt is known of: asking once is enough
 		}
 		l.memory.keep(messages.KindRefund, cmd.OutRefundNo, a)
