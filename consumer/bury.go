@@ -69,6 +69,12 @@ func (l *lane) bury(ctx context.Context, o *order, why deadEnd) end {
 	return l.announce(ctx, o, letter, sequence)
 }
 
+// buryUnfit ends a command that the merchant's configuration cannot carry, and of which nothing has happened, at a step of a decision that has
+// begun, "" if it has not.
+func (l *lane) buryUnfit(ctx context.Context, o *order, unfit *messages.MalformedError, step string, a *attempts) end {
+	return l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: unfit.Error(), step: step, attempts: a})
+}
+
 // letter is the dead letter of a command.
 func (l *lane) letter(o *order, why deadEnd) *messages.DeadLetter {
 	kept, _ := messages.KeepHeaders(messages.Header(o.header))

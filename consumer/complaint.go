@@ -49,7 +49,10 @@ func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
 	}
 	s := l.stepOf(o, o.cmd)
 	if a := l.recallStep(o, s, e); e.status() != messages.StatusStarted {
-		// Not begun yet: now is the time to find out that a picture is missing.
+		// Not begun yet: now is the time to find out that its refund cannot be carried, or that a picture is missing.
+		if unfit := l.unfit(o.cmd); unfit != nil && !a.open { // else of an earlier try, which is asked about first
+			return l.buryUnfit(ctx, o, unfit, "", a)
+		}
 		if stop := l.upload(ctx, o, "", a); stop != nil {
 			return *stop
 		}
@@ -223,7 +226,10 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	if l.ranOut(a, "") {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, message: "tries ran out; the complaint does not show it", step: s.name, attempts: a})
 	}
-	if stop := l.upload(ctx, o, s.name, a); stop != nil { // begun before, and it did not happen
+	if unfit := l.unfit(o.cmd); unfit != nil { // begun before, and it did not happen
+		return l.buryUnfit(ctx, o, unfit, s.name, a)
+	}
+	if stop := l.upload(ctx, o, s.name, a); stop != nil { // likewise
 		return *stop
 	}
 	turn, calling, err := l.under(ctx, o, l.writes, func() bool {

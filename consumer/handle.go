@@ -21,7 +21,7 @@ type order struct {
 	kind      messages.Kind
 	about     string                   // the thing about which commands are in line; "" if it is in none
 	cmd       messages.Command         // nil if the message could not be decoded
-	malformed *messages.MalformedError // why it cannot be carried out, nil if it can
+	malformed *messages.MalformedError // why nobody can carry it out, nil if it keeps to the contract
 	digest    string                   // of cmd, once it was needed
 	began     time.Time
 	suspect   bool              // whether it may have killed those who handled it before

@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"wxpay-worker/consumer/consumertest"
 	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
+	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -61,4 +63,53 @@ func TestARefundPutBackWithoutRecordsIsReadBack(t *testing.T) {
 		t.Errorf("the refund is there, and ended %s: %+v", e.Status, e.Error)
 	}
 	b.Settled()
+}
+
+// A merchant's configuration changes while it is open whether a command was carried out, so that it could not be carried any more: what
+// has happened counts. What has not is malformed, and leaves nothing that looks as if it were under way.
+func TestWhatCannotBeCarriedAnyMore(t *testing.T) {
+	t.Parallel()
+	const refund = `{"out_refund_no":"R1","out_trade_no":"T1","amount":{"refund":100,"total":100}}` // too short a number for API v2
+	const decision = `{"id":"D1","complaint_id":"` + consumertest.ComplaintID + `","action":"APPROVE","refund":` + refund + `}`
+	for _, s := range []struct {
+		name     string
+		kind     messages.Kind
+		body     string
+		endpoint wxpaytest.Endpoint
+		apply    bool
+		want     map[string]messages.Status // by key
+	}{
+		{"refund that was made", messages.KindRefund, refund, wxpaytest.EndpointRefundCreate, true,
+			map[string]messages.Status{"R1": messages.StatusAccepted}},
+		{"refund that was not", messages.KindRefund, refund, wxpaytest.EndpointRefundCreate, false,
+			map[string]messages.Status{"seq-1": messages.StatusFailed}},
+		{"decision that was made", messages.KindDecision, decision, wxpaytest.EndpointUpdateRefundProgress, true,
+			map[string]messages.Status{"D1": messages.StatusSucceeded, "seq-2": messages.StatusFailed}}, // its refund
+		{"decision that was not", messages.KindDecision, decision, wxpaytest.EndpointUpdateRefundProgress, false,
+			map[string]messages.Status{"D1": messages.StatusFailed, "seq-1": messages.StatusFailed}},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: s.endpoint, Apply: s.apply, Answer: wxpaytest.AnswerLost})
+			w := b.Start()
+			b.Publish(s.kind, s.body)
+			b.AwaitAck() // handed back
+			check(t, w.Stop())
+			b.Start(b.V2)
+			for key, want := range s.want {
+				e := b.Await("an end of "+key, func(e consumertest.Event) bool { return e.Key == key && e.Status != messages.StatusStarted })
+				if e.Status != want || e.Status == messages.StatusFailed && e.Error.Reason != messages.ReasonMalformed {
+					t.Errorf("%s ended %s: %+v", key, e.Status, e.Error)
+				}
+			}
+			b.Settled()
+			if _, there := b.Sim.Refund(mchid, "R1"); there != (s.kind == messages.KindRefund && s.apply) {
+				t.Errorf("refund there: %v", there)
+			}
+			if approved := slices.Contains(b.Operates(), wxpay.MerchantApproveRefund); approved != (s.kind == messages.KindDecision && s.apply) {
+				t.Errorf("approved: %v", approved)
+			}
+		})
+	}
 }

@@ -179,13 +179,11 @@ func (l *lane) decode(kind messages.Kind, header nats.Header, body []byte) (cmd 
 	if err != nil && !errors.As(err, &malformed) {
 		malformed = undecodable
 	}
-	if malformed == nil {
-		malformed = l.unfit(cmd)
-	}
 	return cmd, malformed
 }
 
-// unfit reports what the merchant's configuration cannot carry.
+// unfit reports what the merchant's configuration cannot carry. It may have been another when the command was begun: what may have happened
+// is asked about first.
 func (l *lane) unfit(cmd messages.Command) *messages.MalformedError {
 	refund, prefix := cmd, ""
 	if d, ok := cmd.(*messages.DecisionCommand); ok && d.Refund != nil {

@@ -35,6 +35,10 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 		}
 		l.memory.keep(messages.KindRefund, cmd.OutRefundNo, a)
 	}
+	unfit := l.unfit(cmd)
+	if unfit != nil && (!a.open || a.last == 0) { // nobody has called for it, for all that is known, nor will we
+		return l.buryUnfit(ctx, o, unfit, "", a)
+	}
 	if wait := l.holding(); wait > 0 {
 		return again("held", heldDelay(wait), nil)
 	}
@@ -47,6 +51,9 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 		if e, settled := l.askRefund(ctx, o, cmd, e, a); settled {
 			return e
 		}
+	}
+	if unfit != nil {
+		return l.buryUnfit(ctx, o, unfit, "", a)
 	}
 	if l.ranOut(a, cmd.SubMchID) {
 		return l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, message: "tries ran out; WeChat Pay shows no such refund", attempts: a})
