@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -215,7 +217,7 @@ const maxFile = 1 << 20
 func (c *Config) read(key, name string, s secrecy) ([]byte, bool) {
 	f, err := os.Open(c.path(name))
 	if err != nil {
-		c.fail(key, "a readable file: %v", err)
+		c.fail(key, "%s", c.unopened(name, s, err))
 		return nil, false
 	}
 	defer f.Close()
@@ -234,6 +236,18 @@ func (c *Config) read(key, name string, s secrecy) ([]byte, bool) {
 		return nil, false
 	}
 	return data, true
+}
+
+// unopened is what was expected of a file that cannot be opened. The name of a secret's that is not there is not repeated: it may be the
+// secret itself, put where its file was meant. Where it stands is told anyway.
+func (c *Config) unopened(name string, s secrecy, err error) string {
+	switch {
+	case s == public, errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("a readable file: %v", err)
+	case filepath.IsAbs(name):
+		return fmt.Sprintf("a readable file: %v", reason(err))
+	}
+	return fmt.Sprintf("a readable file, by its path from the folder %s: %v", c.path("."), reason(err))
 }
 
 // parseSymmetricKey checks an APIv3 key or API v2 key.

@@ -69,7 +69,13 @@ func TestMerchantFiles(t *testing.T) {
 	const v2 = "    v2: {appid: wx1, api_key_file: v3.key, client_cert_file: cert.pem, client_key_file: key.pem}\n"
 	for _, tt := range []struct{ rule, from, to, want string }{
 		{"good", "", "", ""},
-		{"no such file", "key.pem", "nothing.pem", ":4: merchants[0].private_key_file: expected a readable file: open "},
+		{"no such file", "key.pem", "nothing.pem", ":4: merchants[0].private_key_file: expected a readable file, by its path from the folder " + dir + ": no such file or directory"},
+		{"no such public file", "pub.pem", "nothing.pem", ":5: merchants[0].public_keys[0].file: expected a readable file: open " + filepath.Join(dir, "nothing.pem")},
+		{"the secret in the place of its file", "{api_v3_key_file: v3.key}", "{api_v3_key_file: " + canary + "}",
+			"merchants[0].platform_certificates.api_v3_key_file: expected a readable file, by its path from the folder "},
+		{"the secret, after a slash", " api_key_file: v3.key", " api_key_file: /" + canary, "merchants[0].v2.api_key_file: expected a readable file: no such file or directory"},
+		{"the secret, of many lines", "private_key_file: key.pem", "private_key_file: \"-----BEGIN PRIVATE KEY-----\\n" + strings.Repeat(canary+"\\n", 50) + "\"",
+			"merchants[0].private_key_file: expected a readable file, by its path from the folder " + dir + ": file name too long"},
 		{"a folder", "key.pem", ".", "merchants[0].private_key_file: expected a readable file"},
 		{"too large", "key.pem", "large", "merchants[0].private_key_file: expected a readable file of at most 1 MiB"},
 		{"no key", "key.pem", "text", "merchants[0].private_key_file: expected another content: wxpay: private key: not PEM"},
