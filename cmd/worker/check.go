@@ -89,7 +89,7 @@ func (k *checking) add(f finding) {
 		k.wrong++
 	}
 	// Names and reasons that come from a server could hold anything, also what a terminal obeys.
-	f.Subject, f.Detail = printable(f.Subject), printable(f.Detail)
+	f.Subject, f.Detail, f.Mend = printable(f.Subject), printable(f.Detail), printable(f.Mend)
 	if k.json {
 		k.object(f)
 		return

@@ -221,13 +221,20 @@ func (k *checking) orphans(ctx context.Context, c *client) {
 	}
 	for _, mchid := range slices.Sorted(maps.Keys(orphans)) {
 		pattern := strings.TrimSuffix(i.Subjects.Command(mchid, messages.KindRefund), string(messages.KindRefund)) + ">"
+		mend := "configure it; or, if it is nobody's, "
+		if !messages.ValidMchID(mchid) { // anything that a publisher may call a subject
+			mend = "no merchant can be called that: "
+		}
 		k.bad("orphans", mchid, fmt.Sprintf("%d commands wait for a merchant that is not configured", orphans[mchid]),
-			"configure it; or, if it is nobody's, nats stream purge "+i.Subjects.CommandsStream()+" --subject '"+pattern+"'")
+			mend+"nats stream purge "+i.Subjects.CommandsStream()+" --subject "+quoted(pattern))
 	}
 	if len(orphans) == 0 {
 		k.ok("orphans", i.Subjects.CommandsStream(), "no command waits for a merchant that is not configured")
 	}
 }
+
+// quoted is text as one word of a shell's.
+func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 // userInfo is what the server tells us about ourselves.
 // Source: nats-server 2.15 server/events.go, UserInfo.

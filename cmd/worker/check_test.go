@@ -382,6 +382,16 @@ func TestCheckShowsStandstill(t *testing.T) {
 	if !strings.Contains(f.Mend, "--subject 'wxpay.command.1900000777.>'") {
 		t.Errorf("mend: %s", f.Mend)
 	}
+	// What a publisher calls a merchant is neither obeyed by the terminal nor by the shell into which the mend is copied.
+	publish("';id;'")
+	f = checkConfig(t, exitFailed, i.config).says("orphans", "';id;'", checkWrong, "1 commands wait for a merchant that is not configured")
+	if want := `no merchant can be called that: nats stream purge WXPAY_COMMANDS --subject 'wxpay.command.'\'';id;'\''.>'`; f.Mend != want {
+		t.Errorf("mend: %s\nwant  %s", f.Mend, want)
+	}
+	publish("\x1b[31m")
+	if out := run(t, exitFailed, "", "check", "-c", i.config).out.String(); !strings.Contains(out, "[31m.>'") || strings.Contains(out, "\x1b") {
+		t.Errorf("the terminal would obey it: %q", out)
+	}
 
 	s, err := js.Stream(t.Context(), subjects.OutcomesStream())
 	if err != nil {
