@@ -96,6 +96,33 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	return a.finish(command.Run(a))
 }
 
+// errInterrupted says that a signal came before the input had ended.
+var errInterrupted = errors.New("interrupted: nothing was done")
+
+// read reads a file, or standard input if it is called -, until it ends or a signal comes: a pipe, or a person, may take for ever.
+func (a *app) read(name string) ([]byte, error) {
+	type input struct {
+		data []byte
+		err  error
+	}
+	ended := make(chan input, 1)
+	go func() { // ends with the input, or with the process
+		var in input
+		if name == "-" {
+			in.data, in.err = io.ReadAll(a.in)
+		} else {
+			in.data, in.err = os.ReadFile(name)
+		}
+		ended <- in
+	}()
+	select {
+	case in := <-ended:
+		return in.data, in.err
+	case <-a.ctx.Done():
+		return nil, errInterrupted
+	}
+}
+
 // emptied names a flag with the tag nonempty that was given without a value, as in --mchid "$MCHID" where nobody has set MCHID, "" if
 // there is none. As if it had not been given, it would mean everything: to watch, to put back, or to drop.
 func emptied(command *kong.Context) string {

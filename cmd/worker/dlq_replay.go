@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -103,12 +101,11 @@ func (c *dlqReplayCmd) options(a *app) (dlq.ReplayOptions, error) {
 	if c.Patch == "" {
 		return o, nil
 	}
-	read := func() ([]byte, error) { return io.ReadAll(a.in) }
-	if c.Patch != "-" {
-		read = func() ([]byte, error) { return os.ReadFile(c.Patch) }
-	}
-	patch, err := read()
-	if err != nil {
+	patch, err := a.read(c.Patch)
+	switch {
+	case errors.Is(err, errInterrupted):
+		return o, err
+	case err != nil:
 		return o, usageError("--patch: %w", err)
 	}
 	o.Patch = append([]byte{}, patch...) // not nil: an empty file is a patch of no use, not the absence of one

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
@@ -51,12 +49,11 @@ func (s *sendCmd) read(a *app, kind messages.Kind) ([]byte, error) {
 	if s.File == "" && isTerminal(a.in) {
 		return nil, usageError("expected the flags of a %s, --file FILE, or commands on standard input (worker send %s --help)", kind, kind)
 	}
-	read := func() ([]byte, error) { return io.ReadAll(a.in) }
-	if s.File != "" && s.File != "-" {
-		read = func() ([]byte, error) { return os.ReadFile(s.File) }
-	}
-	data, err := read()
-	if err != nil {
+	data, err := a.read(cmp.Or(s.File, "-"))
+	switch {
+	case errors.Is(err, errInterrupted):
+		return nil, err
+	case err != nil:
 		return nil, usageError("read commands: %w", err)
 	}
 	if len(bytes.TrimSpace(data)) == 0 {
