@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -92,8 +94,42 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal was closed: end as with SIGTERM, and leave nothing behind
 		defer stop()
 	}
-	a := &app{ctx: ctx, in: stdin, out: stdout, err: stderr, config: c.Config, nats: c.NATS}
-	return a.finish(command.Run(a))
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	page := &page{w: stdout, full: stop}
+	a := &app{ctx: ctx, in: stdin, out: page, err: stderr, config: c.Config, nats: c.NATS}
+	return a.finish(page.also(command.Run(a)))
+}
+
+// page is standard output. When something cannot be printed, as on a full disk, the command ends as by a signal, and fails: ids that were
+// made, or outcomes, would go on being lost. (A reader that has gone away is told to the process by SIGPIPE.)
+type page struct {
+	w    io.Writer
+	full context.CancelFunc
+
+	mu  sync.Mutex
+	err error // the first one
+}
+
+func (p *page) Write(text []byte) (int, error) {
+	n, err := p.w.Write(text)
+	if err != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.err = cmp.Or(p.err, err)
+		p.full()
+	}
+	return n, err
+}
+
+// also is the error of a command, and what could not be printed if it does not say so itself.
+func (p *page) also(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil || errors.Is(err, p.err) {
+		return err
+	}
+	return errors.Join(err, fmt.Errorf("print: %w", p.err))
 }
 
 // errInterrupted says that a signal came before the input had ended.

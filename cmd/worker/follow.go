@@ -121,8 +121,7 @@ func detail(o *messages.Outcome) string {
 }
 
 func (p printer) object(v any) {
-	// What is printed here can be encoded. A reader that has gone away is told to the process by SIGPIPE.
-	_ = p.encode(v)
+	_ = p.encode(v) // what is printed here can be encoded, and the page remembers what could not be written
 }
 
 // encode is object for what must not be lost: the error is that of the writer.
