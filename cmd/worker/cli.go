@@ -26,8 +26,8 @@ const (
 
 // cli is the command line. Each command is a struct with its flags and a Run method, in a file of its own.
 type cli struct {
-	Config string `short:"c" placeholder:"FILE" help:"Configuration (default: worker.yaml, if there is one)."`
-	NATS   string `name:"nats" placeholder:"URL" help:"NATS servers, comma separated; overrides WXPAY_NATS_URL and nats.url."`
+	Config string `nonempty:"" short:"c" placeholder:"FILE" help:"Configuration (default: worker.yaml, if there is one)."`
+	NATS   string `nonempty:"" name:"nats" placeholder:"URL" help:"NATS servers, comma separated; overrides WXPAY_NATS_URL and nats.url."`
 
 	Run      runCmd      `cmd:"" help:"Carry out commands until SIGINT or SIGTERM, then drain; SIGHUP reloads merchants and keys."`
 	Dev      devCmd      `cmd:"" help:"NATS, a WeChat Pay simulator and the worker in one process; needs no configuration."`
@@ -160,7 +160,8 @@ func (a *app) read(name string) ([]byte, error) {
 }
 
 // emptied names a flag with the tag nonempty that was given without a value, as in --mchid "$MCHID" where nobody has set MCHID, "" if
-// there is none. As if it had not been given, it would mean everything: to watch, to put back, or to drop.
+// there is none. As if it had not been given, it would mean everything (to watch, to put back, or to drop), another server than the one
+// that was meant, or an id that is new at every try.
 func emptied(command *kong.Context) string {
 	for _, p := range command.Path {
 		if p.Flag == nil || !p.Flag.Tag.Has("nonempty") {

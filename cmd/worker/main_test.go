@@ -227,6 +227,9 @@ func TestEmptyValues(t *testing.T) {
 		"dlq drop -ay": "--mchid --kind --reason --code --key --since --until",
 		"dlq replay 1": "--mchid --kind --reason --code --key --since --until --patch --rate",
 		"simulate":     "--mchid",
+		"send reply":   "--mchid --id --file --nats --config",
+		"send refund":  "--mchid --id --file --nats --config",
+		"run":          "--nats --config",
 	} {
 		for flag := range strings.FieldsSeq(flags) {
 			args := append(strings.Fields(strings.Replace(command, "-ay", "--all --yes", 1)), flag, "")

@@ -15,10 +15,10 @@ type sendCmd struct {
 	Reply    replyFlags    `cmd:"" help:"Answer complaints."`
 	Complete completeFlags `cmd:"" help:"Report complaints as finished."`
 
-	MchID    string            `name:"mchid" placeholder:"MCHID" help:"The merchant; needed unless each object has its mchid."`
-	ID       string            `name:"id" placeholder:"ID" help:"The command's id (default: a new one; refunds need none)."`
+	MchID    string            `nonempty:"" name:"mchid" placeholder:"MCHID" help:"The merchant; needed unless each object has its mchid."`
+	ID       string            `nonempty:"" name:"id" placeholder:"ID" help:"The command's id (default: a new one; refunds need none)."`
 	Metadata map[string]string `mapsep:"none" placeholder:"KEY=VALUE" help:"Comes back in every outcome; may be repeated."`
-	File     string            `short:"f" placeholder:"FILE" help:"JSON object or JSONL; - is standard input."`
+	File     string            `nonempty:"" short:"f" placeholder:"FILE" help:"JSON object or JSONL; - is standard input."`
 	Wait     bool              `help:"Print how the commands end; exit 1 if failed, closed or abnormal."`
 	Timeout  time.Duration     `placeholder:"DURATION" help:"With --wait: how long at most."`
 	output
