@@ -101,6 +101,8 @@ func checkForm(data []byte) error {
 		return &MalformedError{Field: "command", Expected: "at most 65536 bytes"}
 	case !utf8.Valid(data):
 		return &MalformedError{Field: "command", Expected: "UTF-8"}
+	case bytes.HasPrefix(data, []byte("\ufeff")): // which some editors and shells write and none shows
+		return &MalformedError{Field: "command", Expected: "JSON without a byte order mark before it"}
 	case !json.Valid(data):
 		return &MalformedError{Field: "command", Expected: "one complete JSON object and nothing after it"}
 	case bytes.TrimLeft(data, " \t\r\n")[0] != '{':

@@ -127,7 +127,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"trailing comma", KindRefund, `{"reason":"secret-value",}`, "command", "one complete JSON object and nothing after it"},
 		{"trailing data", KindRefund, `{"reason":"secret-value"} x`, "command", "one complete JSON object and nothing after it"},
 		{"two objects", KindRefund, `{"reason":"secret-value"}{}`, "command", "one complete JSON object and nothing after it"},
-		{"byte order mark", KindRefund, "\ufeff{}", "command", "one complete JSON object and nothing after it"},
+		{"byte order mark", KindRefund, "\ufeff{}", "command", "JSON without a byte order mark before it"},
 		{"leading zero", KindRefund, `{"amount":{"refund":0100}}`, "command", "one complete JSON object and nothing after it"},
 		{"not an object: list", KindRefund, ` ["secret-value"]`, "command", "a JSON object"},
 		{"not an object: string", KindRefund, "\n\"secret-value\"", "command", "a JSON object"},
