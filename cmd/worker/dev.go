@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sirupsen/logrus"
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/internal/natsembed"
@@ -28,6 +29,9 @@ type devCmd struct {
 
 // Run runs everything in this process, on a store that is gone afterwards, and shows what happens.
 func (d *devCmd) Run(a *app) error {
+	if a.config != "" || a.nats != "" {
+		return usageError("expected neither --config nor --nats: a worker with a configuration of its own is `worker run`")
+	}
 	if !isHostPort(d.Listen) {
 		return usageError("--listen: expected HOST:PORT")
 	}
@@ -109,8 +113,19 @@ func startDev(a *app, listen string, mchids []string) (s *devStack, err error) {
 	if err = written.writeConfigOf(s.sim, all, fmt.Sprintf("nats: {url: %q}\n", s.server.URL())); err != nil {
 		return s, err
 	}
-	s.worker, err = newWorker(a.ctx, s.server.nc, config, merchants, nil, log)
+	s.worker, err = newWorker(a.ctx, s.server.nc, config, merchants, devTrouble{log}, log)
 	return s, err
+}
+
+// devTrouble tells of commands that met trouble and wait. Outcomes do not, and nobody reads a log here.
+type devTrouble struct{ log logrus.FieldLogger }
+
+func (devTrouble) Begin(ctx context.Context, _ consumer.Delivery) context.Context { return ctx }
+
+func (t devTrouble) End(_ context.Context, d consumer.Delivery, r consumer.Result) {
+	if r.Again && r.Err != nil && !d.Settlement {
+		t.log.WithError(r.Err).Warnf("%s %s %s waits %s", d.MchID, d.Kind, r.Key, r.Delay.Round(time.Second))
+	}
 }
 
 // Close ends what was started, last first.

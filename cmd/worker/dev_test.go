@@ -75,6 +75,16 @@ func TestDevStays(t *testing.T) {
 	url := regexp.MustCompile(`nats://[0-9.:]+`).FindString(r.err.String())
 	run(t, exitDone, aRefund("R1"), "send", "refund", "--nats", url, "--mchid", mchid, "--wait")
 	r.saw(r.out, `"key":"R1"`)
+	for _, other := range []string{mchid, "1900000099"} { // the complaint is about the first one
+		run(t, exitDone, `{"id":"P`+other+`","complaint_id":"c","complainted_mchid":"`+other+`","response_content":"x"}`, "send", "reply", "--nats", url, "--mchid", mchid)
+		if other == mchid {
+			r.saw(r.out, `"key":"P`+mchid+`"`)
+		}
+	}
+	r.saw(r.err, "reply P1900000099 waits") // no outcome says so
+	for _, flag := range []string{"--config", "--nats"} {
+		run(t, exitUsage, "", "dev", flag, "x")
+	}
 
 	for _, listen := range []string{strings.TrimPrefix(url, "nats://"), "192.0.2.1:0"} { // taken; of no machine
 		if r := run(t, exitFailed, "", "dev", "--listen", listen); !strings.Contains(r.err.String(), "choose another address with --listen") {
