@@ -89,7 +89,7 @@ func (l *lane) look(ctx context.Context, o *order) end {
 		o.sequence, accepted = e.commandSeq, e.outcome.At
 	}
 	givenUp := l.clock.Now().Sub(accepted) >= l.settlement.GiveUp
-	if givenUp {
+	if givenUp || o.delivered > 1 { // somebody may have given it up sooner than we would
 		// Crash after the dead letter was stored: it is there, its `failed` may not be.
 		letter, err := l.letters.Find(ctx, l.mchid, messages.KindRefund, cmd.OutRefundNo, o.sequence)
 		if err == nil {

@@ -203,6 +203,30 @@ func TestALetterOfAFollowingIsToldOfBesideALaterTry(t *testing.T) {
 	}
 }
 
+// A worker dies when it has given a refund up, before it could tell: whoever goes on tells, also if it would have followed the refund for longer.
+// Else the refund would have a dead letter and another end, too.
+func TestARefundThatWasGivenUpStaysSo(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	w := b.StartVia(&consumertest.Cut{At: "refund.R1.failed", Lost: true, Dead: true}, func(o *consumer.Options) { o.Settlement.GiveUp = time.Minute })
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.becomes("R1", messages.StatusAccepted)
+	<-w.LostWire
+	w.Kill()
+	check(t, b.Sim.Settle(mchid, "R1", "SUCCESS"))
+	b.Start()
+	e := b.Await("the end", func(e consumertest.Event) bool { return e.Key == "R1" && e.Final })
+	if e.Status != messages.StatusFailed {
+		t.Errorf("became %s", e.Status)
+	}
+	b.nothingFollowed()
+	for letter, err := range b.Letters.All(t.Context(), "", "") {
+		if err != nil || letter.Sequence != e.DeadLetter {
+			t.Errorf("dead letter %d, %v", letter.Sequence, err)
+		}
+	}
+}
+
 // Wherever the wire breaks between acceptance and the end, no refund is forgotten.
 func TestBreakingAroundSettlement(t *testing.T) {
 	t.Parallel()
