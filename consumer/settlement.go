@@ -21,9 +21,11 @@ type settler struct {
 
 // What part of the looks in flight (Options.Concurrency) one merchant may have, as a divisor: its hanging queries must not stop the
 // others'. As long as no other merchant has any it may have more, so that 150 refunds/s are followed also when an answer takes 200 ms.
+// When few places are left, no merchant may have more than leaves one such share free, since the queries of several may hang.
 const (
 	settlerShare     = 4 // a quarter
 	settlerShareSole = 2 // half
+	settlerFew       = 4 // a quarter
 )
 
 func newSettler(s *shared) *settler {
@@ -144,9 +146,19 @@ func (w *settler) inLine(mchid string, looks Rate) time.Duration {
 func (w *settler) enter(mchid string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	merchants, left := len(w.busy), w.concurrency
+	if w.busy[mchid] == 0 {
+		merchants++
+	}
+	for _, looks := range w.busy {
+		left -= looks
+	}
 	share := settlerShare
-	if _, alone := w.busy[mchid]; len(w.busy) == 0 || alone && len(w.busy) == 1 {
+	switch {
+	case merchants == 1:
 		share = settlerShareSole
+	case left <= w.concurrency/settlerFew:
+		share = max(share, merchants+1)
 	}
 	if w.busy[mchid] >= max(1, w.concurrency/share) {
 		return false

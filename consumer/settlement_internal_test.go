@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -25,6 +26,42 @@ func TestLooksWithoutAPlaceStandInLine(t *testing.T) {
 	if got := w.inLine(other.mchid, other.looks.rate()); got > time.Second {
 		t.Errorf("another merchant's waits %s", got)
 	}
+}
+
+// Several merchants whose queries hang leave a place for others, once those that came first have given up what they had too much of.
+func TestPlacesForLooksAreShared(t *testing.T) {
+	t.Parallel()
+	const places = 64
+	for hanging := 1; hanging <= 12; hanging++ {
+		w := &settler{busy: map[string]int{}, queue: queue{shared: &shared{concurrency: places}}}
+		has := make([]int, hanging)
+		for round := 0; round < 3*places; round++ {
+			for m := range has { // each wants all there is, and one of its looks ends now and then
+				if mchid := strconv.Itoa(m); round > places && has[m] > 0 {
+					w.leave(mchid)
+					has[m]--
+				}
+			}
+			for m := range has {
+				for sum(has) < places && w.enter(strconv.Itoa(m)) {
+					has[m]++
+				}
+			}
+		}
+		if hanging == 1 && has[0] != places/2 {
+			t.Errorf("who is alone has %d", has[0])
+		}
+		if sum(has) >= places || !w.enter("healthy") {
+			t.Errorf("%d that hang have all: %v", hanging, has)
+		}
+	}
+}
+
+func sum(all []int) (n int) {
+	for _, one := range all {
+		n += one
+	}
+	return n
 }
 
 // ahead is a JetStream whose server's clock is ahead of ours.
