@@ -43,7 +43,7 @@ const (
 // lane's consumer, which says up to where commands had been delivered to that holder.
 func (l *lane) inherit(ctx context.Context, to *inheritance, reached func(context.Context) (*jetstream.ConsumerInfo, error)) {
 	for behind := 0; ctx.Err() == nil; {
-		wary, err := l.readLegacy(ctx, to.until, reached)
+		wary, calls, err := l.readLegacy(ctx, reached)
 		pause := pullGrace
 		if errors.Is(err, errBehind) && behind < behindTries {
 			behind, pause = behind+1, behindPause
@@ -51,6 +51,7 @@ func (l *lane) inherit(ctx context.Context, to *inheritance, reached func(contex
 			l.log.WithError(err).Warn("what was begun before cannot be read; the lane waits for it")
 		}
 		if err == nil || errors.Is(err, errBehind) && behind == behindTries {
+			l.writes.restart(calls, to.until) // once, or a call would count for the quota as often as it was read of
 			to.wary = wary
 			close(to.read)
 			return
@@ -62,17 +63,17 @@ func (l *lane) inherit(ctx context.Context, to *inheritance, reached func(contex
 	}
 }
 
-func (l *lane) readLegacy(ctx context.Context, until time.Time, reached func(context.Context) (*jetstream.ConsumerInfo, error)) (wary time.Time, err error) {
+// readLegacy also returns the calls that the former holder may have made: the lane's quota is the fleet's.
+func (l *lane) readLegacy(ctx context.Context, reached func(context.Context) (*jetstream.ConsumerInfo, error)) (wary time.Time, calls []time.Time, err error) {
 	info, err := reached(ctx)
 	if err != nil {
-		return wary, err
+		return wary, nil, err
 	}
 	last, unfinished, complete := info.Delivered.Stream, 0, false
 	now := l.clock.Now()
-	var calls []time.Time // that the former holder may have made: the lane's quota is the fleet's
 	for m, err := range stored.From(ctx, l.nc, l.stream, l.filter, 1) {
 		if err != nil {
-			return wary, fmt.Errorf("read unfinished commands: %w", err)
+			return wary, nil, fmt.Errorf("read unfinished commands: %w", err)
 		}
 		if last > 0 {
 			// A single server that was killed may have forgotten deliveries: even what looks untouched may have been begun.
@@ -87,13 +88,13 @@ func (l *lane) readLegacy(ctx context.Context, until time.Time, reached func(con
 	}
 	recorded, err := l.inheritOutcomes(ctx, now)
 	if err != nil {
-		return wary, fmt.Errorf("read recent outcomes: %w", err)
+		return wary, nil, fmt.Errorf("read recent outcomes: %w", err)
 	}
-	l.writes.restart(append(calls, recorded...), until)
+	calls = append(calls, recorded...)
 	if !complete && unfinished < info.NumAckPending { // whoever answered does not have the last of them yet
-		return wary, errBehind
+		return wary, calls, errBehind
 	}
-	return wary, nil
+	return wary, calls, nil
 }
 
 // A busy lane has tens of thousands of recent outcomes. A worker that takes many such lanes over at once reads only a few of them at a time:
