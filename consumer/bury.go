@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -42,6 +43,9 @@ func (l *lane) letterOf(ctx context.Context, o *order) (*dlq.Letter, error) {
 	}
 	for _, key := range keys {
 		letter, err := l.letters.Find(ctx, l.mchid, o.kind, key, o.sequence)
+		if err == nil && (o.storedAfter(letter.Time) || !bytes.Equal(letter.Command, o.body)) {
+			continue // of another command, which had the sequence before the stream was made anew
+		}
 		if err == nil || !errors.Is(err, dlq.ErrNotFound) {
 			return letter, err
 		}
@@ -258,7 +262,8 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 		switch status := e.status(); {
 		case status == messages.StatusFailed && e.outcome.DeadLetter == sequence:
 			return nil
-		case (status == messages.StatusFailed || status == messages.StatusStarted || status == messages.StatusAccepted && o.followed) && e.commandSeq > o.sequence:
+		case (status == messages.StatusFailed || status == messages.StatusStarted || status == messages.StatusAccepted && o.followed) &&
+			e.commandSeq > o.sequence && !o.storedAfter(e.stored):
 			// A later try has the key by now: the letter was told of and put back, or the two were stored side by side.
 			if kind != letter.Kind {
 				return nil

@@ -97,7 +97,7 @@ func (l *lane) replyStep(ctx context.Context, o *order, reply *messages.ReplyCom
 	if stopped != nil {
 		return stopped
 	}
-	if e.standing(s.digest, o.sequence) == standingEnded && e.status() == messages.StatusSucceeded {
+	if e.standing(s.digest, o) == standingEnded && e.status() == messages.StatusSucceeded {
 		return nil
 	}
 	passed := false
@@ -119,7 +119,7 @@ func (l *lane) replyEntry(ctx context.Context, o *order, s step) (*entry, *end) 
 		stop := again("ledger unread", l.retry.Initial, err)
 		return nil, &stop
 	}
-	if e.standing(s.digest, o.sequence) == standingConflict {
+	if e.standing(s.digest, o) == standingConflict {
 		stop := l.bury(ctx, o, conflictWith(s.key))
 		return nil, &stop
 	}

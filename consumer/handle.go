@@ -16,6 +16,7 @@ type order struct {
 	*delivery        // by which it came; that of a settlement may bring several
 	subject   string // the command's, as all of this; a settlement is delivered on another
 	sequence  uint64
+	stored    time.Time   // when the server stored it; zero if it is followed
 	header    nats.Header // the publisher's, and what the worker has added
 	body      []byte
 	kind      messages.Kind
@@ -35,11 +36,18 @@ type order struct {
 // newOrder is the order that a lane's delivery is.
 func (l *lane) newOrder(d *delivery) *order {
 	o := &order{
-		delivery: d, subject: d.msg.Subject, sequence: d.sequence, header: d.msg.Header, body: d.msg.Data, began: l.clock.Now(),
+		delivery: d, subject: d.msg.Subject, sequence: d.sequence, stored: d.stored, header: d.msg.Header, body: d.msg.Data, began: l.clock.Now(),
 	}
 	_, o.kind, _ = l.subjects.ParseCommand(d.msg.Subject) // one of the lane's: the stream takes no others
 	return o
 }
+
+// storesApart is the most by which the clocks of the servers that have the streams may differ.
+const storesApart = time.Second
+
+// storedAfter reports whether the command was stored when a message of another stream was there already. Its sequence may say otherwise, if
+// the stream was made anew, or restored from a backup, in between: then sequences are given out once more.
+func (o *order) storedAfter(at time.Time) bool { return o.stored.After(at.Add(storesApart)) }
 
 // sum is the command's digest.
 func (o *order) sum() string {
@@ -126,7 +134,7 @@ func (l *lane) carryOut(ctx context.Context, o *order) end {
 	if err != nil {
 		return again("ledger unread", l.retry.Initial, err)
 	}
-	switch entry.standing(o.sum(), o.sequence) {
+	switch entry.standing(o.sum(), o) {
 	case standingEnded:
 		l.memory.forget(o.kind, o.cmd.Key()) // of a record that was taken though its answer was lost, or made by another: a replay begins anew
 		return end{verdict: "duplicate", status: entry.status()}

@@ -89,8 +89,9 @@ func newestOf(records []*stored.Msg) map[string]*stored.Msg {
 
 // entry is the newest record of one key.
 type entry struct {
-	filter   string // all statuses of the key: the condition of every write
-	sequence uint64 // of the record, 0 if there is none: the next write names it
+	filter   string    // all statuses of the key: the condition of every write
+	sequence uint64    // of the record, 0 if there is none: the next write names it
+	stored   time.Time // when the server stored the record that was read
 
 	outcome     *messages.Outcome // nil if there is none
 	digest      string            // of the command it speaks of
@@ -127,7 +128,7 @@ const (
 )
 
 // standing compares the entry with a command of the same key.
-func (e *entry) standing(digest string, commandSeq uint64) standing {
+func (e *entry) standing(digest string, o *order) standing {
 	same := e.digest == digest
 	switch e.status() {
 	case "":
@@ -140,7 +141,7 @@ func (e *entry) standing(digest string, commandSeq uint64) standing {
 	case messages.StatusFailed:
 		binds := e.outcome.Error != nil && e.outcome.Error.Reason == messages.ReasonUnresolved
 		switch {
-		case commandSeq <= e.commandsSeq && same:
+		case o.sequence <= e.commandsSeq && !o.storedAfter(e.stored) && same:
 			return standingEnded
 		case !same && binds:
 			return standingConflict
@@ -177,7 +178,7 @@ func (l *ledger) read(ctx context.Context, mchid string, kind messages.Kind, key
 	if err != nil {
 		return nil, fmt.Errorf("read ledger: outcome %d: %w", m.Sequence, err)
 	}
-	e.sequence, e.outcome = m.Sequence, o
+	e.sequence, e.stored, e.outcome = m.Sequence, m.Time, o
 	e.digest = m.Header.Get(messages.HeaderDigest)
 	e.worker = m.Header.Get(messages.HeaderWorker)
 	if e.firstAt = headerTime(m.Header, messages.HeaderFirstAt); e.firstAt.IsZero() {

@@ -105,7 +105,7 @@ func (l *lane) look(ctx context.Context, o *order) end {
 			return end{verdict: "another command's"}
 		}
 	default:
-		if e.standing(cmd.Digest(), o.sequence) != standingRetry { // else that was an earlier try, and this one's `accepted` is missing, as above
+		if e.standing(cmd.Digest(), o) != standingRetry { // else that was an earlier try, and this one's `accepted` is missing, as above
 			return end{verdict: "ended before", status: e.status()}
 		}
 	}

@@ -19,6 +19,7 @@
 package dlq
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -77,7 +78,7 @@ func (q *Queue) Put(ctx context.Context, d *messages.DeadLetter) (uint64, error)
 		if err != nil {
 			return 0, err
 		}
-		if found != nil {
+		if found != nil && bytes.Equal(found.Command, d.Command) { // else its command had the sequence before the stream was made anew
 			return found.Sequence, nil
 		}
 		msg := &nats.Msg{Subject: q.subjects.DeadLetter(d.MchID, d.Kind, d.Reason, d.Key), Header: d.Headers(), Data: d.Command}
@@ -93,7 +94,8 @@ func (q *Queue) Put(ctx context.Context, d *messages.DeadLetter) (uint64, error)
 	return 0, fmt.Errorf("store dead letter: %d writers at key at once", putTries)
 }
 
-// Find returns the dead letter of the command with that stream sequence, or ErrNotFound.
+// Find returns the dead letter of the command with that stream sequence, or ErrNotFound; the newest, if the commands stream was made anew and
+// several commands have had the sequence.
 // The key is the one under which the letter would lie: the command's, or messages.SeqKey for malformed and conflict.
 func (q *Queue) Find(ctx context.Context, mchid string, kind messages.Kind, key string, streamSeq uint64) (*Letter, error) {
 	found, _, err := q.search(ctx, q.subjects.DeadLetterFilter(mchid, kind, key), streamSeq)
@@ -103,21 +105,21 @@ func (q *Queue) Find(ctx context.Context, mchid string, kind messages.Kind, key 
 	return found, err
 }
 
-// search walks the letters of one key (seldom more than one) for the command's, and returns the last sequence it saw there. A letter of
+// search walks the letters of one key (seldom more than one) for the command's, the newest of them, and returns the last sequence it saw there. A letter of
 // another command that cannot be read is in nobody's way.
 func (q *Queue) search(ctx context.Context, filter string, streamSeq uint64) (found *Letter, last uint64, err error) {
+	var unreadable error // of the newest
 	for {
 		m, err := stored.Next(ctx, q.nc, q.subjects.DeadLettersStream(), filter, last+1)
 		if errors.Is(err, stored.ErrNotFound) {
-			return nil, last, nil
+			return found, last, unreadable
 		}
 		if err != nil {
 			return nil, 0, err
 		}
 		last = m.Sequence
 		if seq, _ := strconv.ParseUint(m.Header.Get(messages.HeaderStreamSeq), 10, 64); seq == streamSeq { // absent is 0
-			letter, err := q.parse(m)
-			return letter, last, err
+			found, unreadable = q.parse(m)
 		}
 	}
 }
