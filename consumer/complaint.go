@@ -47,6 +47,9 @@ func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
 	if wait := l.holding(); wait > 0 {
 		return again("held", heldDelay(wait), nil)
 	}
+	if err := l.miss(ctx, o, e); err != nil {
+		return again("ledger unread", l.retry.Initial, err)
+	}
 	s := l.stepOf(o, o.cmd)
 	if a := l.recallStep(o, s, e); e.status() != messages.StatusStarted {
 		// Not begun yet: now is the time to find out that its refund cannot be carried, or that a picture is missing.
@@ -115,6 +118,9 @@ func (l *lane) replyStep(ctx context.Context, o *order, reply *messages.ReplyCom
 // replyEntry reads what is recorded of the reply inside a decision. It returns how the delivery ends if the decision must not go on.
 func (l *lane) replyEntry(ctx context.Context, o *order, s step) (*entry, *end) {
 	e, err := l.ledger.read(ctx, l.mchid, s.kind, s.key)
+	if err == nil {
+		err = l.miss(ctx, o, e)
+	}
 	if err != nil {
 		stop := again("ledger unread", l.retry.Initial, err)
 		return nil, &stop
@@ -154,15 +160,19 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 			return nil, nil, &stop
 		}
 	}
-	firstAt := e.firstAt
+	firstAt, held := e.firstAt, l.heldBefore(a, e)
 	switch {
-	case firstAt.IsZero() && a.lost:
+	case !firstAt.IsZero():
+	case a.lost && o.expired && !o.putBack(): // it cannot have begun before it was there; that it has waited since is no age
+		firstAt = l.clock.At(o.stored)
+		held = now.Sub(firstAt)
+	case a.lost:
 		firstAt = longAgo
-	case firstAt.IsZero():
+	default:
 		firstAt = now
 	}
 	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusStarted, Attempts: int(a.writes)}
-	started, err := l.writeAs(ctx, o, e, out, note{digest: s.digest, firstAt: firstAt, spared: int(a.spared), held: l.heldBefore(a, e)})
+	started, err := l.writeAs(ctx, o, e, out, note{digest: s.digest, firstAt: firstAt, spared: int(a.spared), held: held})
 	if err != nil {
 		stop := l.unrecorded("unannounced", a, err)
 		return nil, nil, &stop
@@ -183,10 +193,21 @@ func (l *lane) heldBefore(a *attempts, e *entry) time.Duration {
 // been carried out at any time, so an entry of its complaint counts however old it is.
 var longAgo = time.Unix(0, 0)
 
+// miss notes whether a record that is not there may be gone: a command may wait for longer than outcomes are kept, in a lane that is held
+// or without its merchant.
+func (l *lane) miss(ctx context.Context, o *order, e *entry) (err error) {
+	if e.outcome == nil && !o.expired && (o.delivered > 1 || o.sequence <= l.sure.Load()) { // else nobody has had it before
+		o.expired, err = l.ledger.mayLack(ctx, o.stored)
+	}
+	return err
+}
+
 // recallStep returns what is known of the attempts at a step: our own memory, else what the ledger says.
 func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
+	lost := e.outcome == nil && (o.expired || o.putBack())
 	a := l.memory.recall(s.kind, s.key)
 	if a != nil {
+		a.open, a.lost = a.open || lost, a.lost || lost
 		return a
 	}
 	a = &attempts{}
@@ -200,7 +221,7 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 		a.spared = min(clampWrites(e.spared), a.writes)
 		a.first += moment(e.held) // as if it had begun so much later: holds do not age it. Its dead letter gives this time, too
 	}
-	if e.outcome == nil && headerUint(o.header, messages.HeaderReplays) > 0 {
+	if lost {
 		a.open, a.lost = true, true
 	}
 	l.memory.keep(s.kind, s.key, a)

@@ -30,6 +30,7 @@ type order struct {
 	followed  bool              // whether this is a look at an accepted refund, not a command
 	wrote     bool              // whether this delivery has made a writing call
 	untouched bool              // whether, as far as we know, no earlier delivery has made one either
+	expired   bool              // whether it may have begun, though there is no record of it: that may be gone
 	media     map[string]string // media_ids of the pictures that the command names as objects, by their references
 }
 
@@ -48,6 +49,9 @@ const storesApart = time.Second
 // storedAfter reports whether the command was stored when a message of another stream was there already. Its sequence may say otherwise, if
 // the stream was made anew, or restored from a backup, in between: then sequences are given out once more.
 func (o *order) storedAfter(at time.Time) bool { return o.stored.After(at.Add(storesApart)) }
+
+// putBack reports whether the command has been a dead letter before, by its headers.
+func (o *order) putBack() bool { return headerUint(o.header, messages.HeaderReplays) > 0 }
 
 // sum is the command's digest.
 func (o *order) sum() string {

@@ -290,6 +290,17 @@ func (l *ledger) failedWith(ctx context.Context, mchid string, kind messages.Kin
 	return false, nil
 }
 
+// mayLack reports whether records that were made since then may be gone: expired, purged, or with the stream, if that was made anew.
+func (l *ledger) mayLack(ctx context.Context, since time.Time) (bool, error) {
+	stream, err := l.js.Stream(ctx, l.subjects.OutcomesStream())
+	if err != nil {
+		return false, fmt.Errorf("read oldest outcome: %w", err)
+	}
+	info := stream.CachedInfo()
+	removed := info.State.FirstSeq > 1 && (info.State.Msgs == 0 || info.State.FirstTime.After(since))
+	return removed || info.Created.After(since), nil
+}
+
 // lastCommand is the sequence of the newest command there is, of any merchant.
 func (l *ledger) lastCommand(ctx context.Context) (uint64, error) {
 	stream, err := l.js.Stream(ctx, l.subjects.CommandsStream())

@@ -24,13 +24,11 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 	a := l.memory.recall(messages.KindRefund, cmd.OutRefundNo)
 	if a == nil {
 		a = &attempts{}
-		// Of what was put back, the record of its earlier tries may have expired.
-		putBack := headerUint(o.header, messages.HeaderReplays) > 0
 		switch failed := e.status() == messages.StatusFailed; {
 		case o.delivered > 1 && !o.untouched, failed && mayHaveHappened(e.outcome.Error):
 			// Somebody may have called a moment ago, and died since. Nothing is known of it: ask, and wait before repeating.
 			a.open, a.last = true, l.clock.moment()
-		case failed, putBack, o.delivered > 1, l.forgotten(o):
+		case failed, o.putBack(), o.delivered > 1, l.forgotten(o): // of what was put back, the record may have expired
 			a.open = true // no attempt is known of: asking once is enough
 		}
 		l.memory.keep(messages.KindRefund, cmd.OutRefundNo, a)
