@@ -260,7 +260,7 @@ func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLe
 			return err
 		}
 		switch status := e.status(); {
-		case status == messages.StatusFailed && e.outcome.DeadLetter == sequence:
+		case status == messages.StatusFailed && e.outcome.DeadLetter == sequence && !o.storedAfter(e.stored):
 			return nil
 		case (status == messages.StatusFailed || status == messages.StatusStarted || status == messages.StatusAccepted && o.followed) &&
 			e.commandSeq > o.sequence && !o.storedAfter(e.stored):

@@ -94,3 +94,24 @@ func TestAnOldLetterUnderTheSequenceOfANewCommand(t *testing.T) {
 	}
 	b.Drained()
 }
+
+// Dead letters are numbered anew when their stream is made anew: that an old `failed` names the number of a new letter does not keep the new
+// one from being told of.
+func TestANewLetterUnderAnOldNumber(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"})
+	b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	first := b.End(messages.KindRefund, "R1")
+	b.Drained()
+	check(t, b.JS.DeleteStream(t.Context(), b.Subjects.DeadLettersStream()))
+	check(t, consumer.EnsureStreams(t.Context(), b.NC, consumer.Streams{Subjects: b.Subjects, Replicas: 1, MaxWaiting: 1000, OutcomesMaxAge: time.Hour}))
+	<-time.After(1100 * time.Millisecond) // servers' clocks may differ
+	b.ForgetEvents()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	if second := b.End(messages.KindRefund, "R1"); second.DeadLetter != first.DeadLetter {
+		t.Errorf("letters %d and %d: they do not show it", first.DeadLetter, second.DeadLetter)
+	}
+	b.Settled()
+}
