@@ -181,10 +181,14 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 	return started, a, nil
 }
 
-// heldBefore is for how long the lane was held since the first attempt, including what recallStep read of holds under other workers.
+// heldBefore is for how long the lane was held since the first attempt, including what recallStep read of holds under other workers. What has
+// met no trouble but the lane's, or has not been tried yet since it was put back, is no older than if it began now.
 func (l *lane) heldBefore(a *attempts, e *entry) time.Duration {
-	if a.first == 0 || e.firstAt.IsZero() || e.firstAt.Equal(longAgo) {
+	switch {
+	case e.firstAt.IsZero() || e.firstAt.Equal(longAgo):
 		return 0
+	case a.first == 0:
+		return max(0, l.clock.Now().Sub(e.firstAt))
 	}
 	return max(0, time.Duration(a.first-l.clock.momentOf(e.firstAt))) + l.heldSince(a.first, "")
 }

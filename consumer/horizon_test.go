@@ -113,3 +113,50 @@ func TestWhatCannotBeCarriedAnyMore(t *testing.T) {
 		})
 	}
 }
+
+// A command that has only met trouble of the lane's, or none yet since it was put back, is no older for it when another worker goes on with it:
+// it is tried.
+func TestWhatWasNotTriedYetIsNoOlderAfterARestart(t *testing.T) {
+	t.Parallel()
+	const maxAge = 8 * time.Minute
+	retries := func(o *consumer.Options) { o.Retry.MaxAge = maxAge }
+	wait := func(b *bench, d time.Duration) { <-time.After(b.Clock.Wall(d)) }
+	credentials := wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"}
+	refused := wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"}
+	for name, begin := range map[string]func(b *bench){
+		"held over credentials": func(b *bench) {
+			b.Sim.Fault(credentials)
+			w := b.Start(retries)
+			b.Publish(messages.KindReply, consumertest.ReplyBody)
+			wait(b, maxAge+2*time.Minute)
+			check(b.T, w.Stop())
+			b.Sim.ClearFaults()
+		},
+		"put back long after": func(b *bench) {
+			b.Sim.Fault(refused)
+			c := &consumertest.Cut{At: "reply.P1.started", Dead: true}
+			w := b.Start(retries)
+			b.Publish(messages.KindReply, consumertest.ReplyBody)
+			first := b.End(messages.KindReply, "P1")
+			b.Drained()
+			check(b.T, w.Stop())
+			wait(b, maxAge+2*time.Minute)
+			w = b.StartVia(c, retries)
+			must(b.Letters.Replay(b.T.Context(), first.DeadLetter, dlq.ReplayOptions{}))
+			<-w.LostWire
+			w.Kill()
+			b.ForgetEvents()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			begin(b)
+			b.Start(retries)
+			if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+				t.Errorf("ended %s: %+v", e.Status, e.Error)
+			}
+			b.Drained()
+		})
+	}
+}
