@@ -91,10 +91,13 @@ func TestWhatCannotBeCarriedAnyMore(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.Sim.Fault(wxpaytest.Fault{Endpoint: s.endpoint, Apply: s.apply, Answer: wxpaytest.AnswerLost})
+			arrived, hold := make(chan struct{}, 1), make(chan struct{})
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: s.endpoint, Apply: s.apply, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
 			w := b.Start()
 			b.Publish(s.kind, s.body)
-			b.AwaitAck() // handed back
+			<-arrived
+			w.Drain() // it hands back what it has in hand, and takes no more
+			close(hold)
 			check(t, w.Stop())
 			b.Start(b.V2)
 			for key, want := range s.want {
