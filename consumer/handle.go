@@ -43,8 +43,9 @@ func (l *lane) newOrder(d *delivery) *order {
 	return o
 }
 
-// storesApart is the most by which the clocks of the servers that have the streams may differ.
-const storesApart = time.Second
+// storesApart is the most by which the clocks of the servers that lead the streams may differ. Beyond it a command whose failure was recorded a
+// moment ago would be tried again; a stream that is made anew takes longer.
+const storesApart = 5 * time.Second
 
 // storedAfter reports whether the command was stored when a message of another stream was there already. Its sequence may say otherwise, if
 // the stream was made anew, or restored from a backup, in between: then sequences are given out once more.

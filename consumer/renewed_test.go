@@ -47,6 +47,7 @@ func TestANewTryInAStreamThatIsNew(t *testing.T) {
 				check(t, w.Stop())
 				b.renew()
 				b.Start()
+				<-time.After(5100 * time.Millisecond) // storesApart
 				switch again {
 				case "put back":
 					must(b.Letters.Replay(t.Context(), first.DeadLetter, dlq.ReplayOptions{}))
@@ -54,7 +55,6 @@ func TestANewTryInAStreamThatIsNew(t *testing.T) {
 					b.Sim.Fault(refused)
 					fallthrough
 				default:
-					<-time.After(1100 * time.Millisecond) // servers' clocks may differ
 					b.Publish(s.kind, s.body)
 				}
 				second := b.Await("another end", func(e consumertest.Event) bool {
@@ -107,7 +107,7 @@ func TestANewLetterUnderAnOldNumber(t *testing.T) {
 	b.Drained()
 	check(t, b.JS.DeleteStream(t.Context(), b.Subjects.DeadLettersStream()))
 	check(t, consumer.EnsureStreams(t.Context(), b.NC, consumer.Streams{Subjects: b.Subjects, Replicas: 1, MaxWaiting: 1000, OutcomesMaxAge: time.Hour}))
-	<-time.After(1100 * time.Millisecond) // servers' clocks may differ
+	<-time.After(5100 * time.Millisecond) // storesApart
 	b.ForgetEvents()
 	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
 	if second := b.End(messages.KindRefund, "R1"); second.DeadLetter != first.DeadLetter {
