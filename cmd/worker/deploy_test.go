@@ -28,7 +28,8 @@ type manifest struct {
 	Data       map[string]string `yaml:"data"` // of a ConfigMap
 	Spec       struct {
 		Selector     selector `yaml:"selector"`
-		MinAvailable int      `yaml:"minAvailable"` // of a PodDisruptionBudget; the rest is a Deployment's
+		MinAvailable int      `yaml:"minAvailable"` // this and the next of a PodDisruptionBudget; the rest is a Deployment's
+		Unhealthy    string   `yaml:"unhealthyPodEvictionPolicy"`
 		Replicas     int      `yaml:"replicas"`
 		Strategy     struct {
 			Type          string `yaml:"type"`
@@ -196,7 +197,7 @@ func TestKubernetes(t *testing.T) {
 			t.Errorf("selects %v, the pods are %v", s.MatchLabels, own)
 		}
 	}
-	if deployment.Spec.Replicas != 2 || budget.Spec.MinAvailable != 1 || deployment.Spec.Strategy.RollingUpdate.MaxUnavailable != 0 {
+	if deployment.Spec.Replicas != 2 || budget.Spec.MinAvailable != 1 || budget.Spec.Unhealthy != "AlwaysAllow" || deployment.Spec.Strategy.RollingUpdate.MaxUnavailable != 0 {
 		t.Errorf("workers: %+v, %+v", deployment.Spec, budget.Spec)
 	}
 	s := worker.SecurityContext
