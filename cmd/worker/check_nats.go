@@ -318,12 +318,13 @@ func (k *checking) permissions(ctx context.Context, c *client) {
 	}
 }
 
-// store asks the worker that runs the embedded server whether its store still takes messages: a client of the server cannot see that.
+// store asks the worker that runs the embedded server whether its store still takes messages: a client of the server cannot see that. Where
+// that store is, only the worker knows: what sets the folder there, such as the environment of a systemd unit, is not set here.
 func (k *checking) store(ctx context.Context, c *client) {
 	if k.config.NATS.URL != "" || c.ConnectedServerName() != natsembed.Name {
 		return
 	}
-	dir := k.config.path(k.config.NATS.Embedded.Dir)
+	const dir = "nats.embedded.dir"
 	address, err := reachableHere(k.config.HTTP.Listen)
 	var r readiness
 	if err == nil {

@@ -15,6 +15,7 @@ import (
 // Names of log fields; those of deliveries are package consumer's.
 const (
 	fieldNATS      = "nats"
+	fieldDir       = "dir" // of the embedded server
 	fieldMchID     = "mchid"
 	fieldMerchants = "merchants"
 	fieldVersion   = "version"

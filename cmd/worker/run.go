@@ -114,7 +114,7 @@ func openNATS(ctx context.Context, c *Config, log logrus.FieldLogger) (nc *nats.
 		if err != nil {
 			return nil, nil, nil, c.blame(err)
 		}
-		log.WithField(fieldNATS, e.URL()).Info("embedded NATS server started")
+		log.WithFields(logrus.Fields{fieldNATS: e.URL(), fieldDir: c.path(c.NATS.Embedded.Dir)}).Info("embedded NATS server started")
 		return e.nc, e.Server, e.Close, nil
 	}
 	options, err := dialOptions(c, log)

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -56,7 +55,7 @@ func TestStoreFull(t *testing.T) {
 	}
 	p := i.process(t, self, fileLimit+"=2000000")
 	ready(t, "http://"+addresses["WXPAY_HTTP_LISTEN"], http.StatusOK, "")
-	dir := filepath.Join(i.dir, "data", "nats")
+	const dir = "nats.embedded.dir" // of the worker; a folder that check would name could be another one
 	checkConfig(t, exitDone, i.config).says("store", dir, checkOK, "")
 
 	run(t, exitDone, aRefund("R1"), "send", "refund", "-c", i.config, "--mchid", mchid)
