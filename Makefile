@@ -65,6 +65,7 @@ release: export GOEXPERIMENT =
 release: export CGO_ENABLED = 0
 release: ## static binaries for PLATFORMS, an SBOM (CycloneDX) for each, SHA256SUMS, into dist; of a clean tree only
 	@test -z "$$(git status --porcelain)" || { echo "release: there are changes that are not committed"; exit 1; }
+	@test -d .git || { echo "release: needs a clone of its own: in a linked work tree Go tells no commit, and makes other bytes"; exit 1; }
 	rm -rf dist && mkdir dist
 	at=$$(TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd) && for platform in $(PLATFORMS); do \
 		file=dist/worker_$(VERSION)_$${platform%/*}_$${platform#*/} && \
