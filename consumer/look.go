@@ -99,17 +99,9 @@ func (l *lane) look(ctx context.Context, o *order) end {
 			return again("dead letters unread", l.retry.Initial, err)
 		}
 	}
-	switch e.status() {
-	case "", messages.StatusAccepted, messages.StatusAbnormal: // "": the worker died before `accepted`; its command comes again
-		if e.digest != "" && e.digest != cmd.Digest() {
-			return end{verdict: "another command's"}
-		}
-	default:
-		if e.standing(cmd.Digest(), o) != standingRetry { // else that was an earlier try, and this one's `accepted` is missing, as above
-			return end{verdict: "ended before", status: e.status()}
-		}
+	if stop := nothingToFollow(e, cmd, o); stop != nil {
+		return *stop
 	}
-	made := int(headerUint(o.header, messages.HeaderAttempts))
 	turn, err := l.looks.turn(func(ready <-chan struct{}) error { return o.wait(ctx, ready) })
 	if err != nil {
 		return again("out of budget", l.retry.Initial, err)
@@ -117,6 +109,7 @@ func (l *lane) look(ctx context.Context, o *order) end {
 	defer turn.end()
 	found, err := l.merchant().Refunds.QueryRefund(ctx, cmd.OutRefundNo, cmd.SubMchID)
 	turn.end()
+	made := int(headerUint(o.header, messages.HeaderAttempts))
 	recorded := false
 	if err == nil && sameRefund(cmd, found) {
 		out := refundOutcome(cmd, found, max(made, 1))
@@ -145,4 +138,20 @@ func (l *lane) look(ctx context.Context, o *order) end {
 		verdict = Done.String()
 	}
 	return end{verdict: verdict, status: e.status(), err: err, alone: itsOwn(err, cmd.SubMchID), goesOn: true}
+}
+
+// nothingToFollow is how a look ends if the ledger says that its refund has ended, or that the number is another command's by now; nil if there is
+// something to follow.
+func nothingToFollow(e *entry, cmd *messages.RefundCommand, o *order) *end {
+	switch e.status() {
+	case "", messages.StatusAccepted, messages.StatusAbnormal: // "": the worker died before `accepted`; its command comes again
+		if e.digest != "" && e.digest != cmd.Digest() {
+			return &end{verdict: "another command's"}
+		}
+		return nil
+	}
+	if e.standing(cmd.Digest(), o) == standingRetry { // an earlier try's `failed`; this one's `accepted` is missing, as above
+		return nil
+	}
+	return &end{verdict: "ended before", status: e.status()}
 }
