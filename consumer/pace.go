@@ -109,24 +109,8 @@ func (p *pace) restart(known []time.Time, until time.Time) {
 func (p *pace) begin(known []time.Time, until time.Time) {
 	now, limit := p.clock.Now(), p.all.limit
 	until = latest(until, now)
-	var making []*turn
-	known = append(known, p.known...)
-	for _, t := range slices.Concat(p.all.calls[p.all.next:], p.all.calls[:p.all.next]) { // oldest first
-		if t == nil {
-			continue // supposed, or known
-		}
-		for t.pace != nil && !t.came && !t.isOver() { // in line, behind one that is older
-			close(t.void)
-			t = t.after[0]
-		}
-		switch {
-		case t.pace == nil: // supposed, or known
-		case t.isOver():
-			known = append(known, t.ended)
-		default:
-			making = append(making, t)
-		}
-	}
+	ended, making := p.ownCalls()
+	known = slices.Concat(known, p.known, ended)
 	known = slices.DeleteFunc(known, func(at time.Time) bool { return now.Sub(at) >= limit.Per })
 	slices.SortFunc(known, time.Time.Compare)
 	p.known = known
@@ -142,6 +126,28 @@ func (p *pace) begin(known []time.Time, until time.Time) {
 		p.all.add(t)
 	}
 	p.last = until
+}
+
+// ownCalls returns the calls of the window that were, or are being, made here, oldest first: when those that are over ended, and those that are
+// not. The turns of calls that are still in line are void from then on.
+func (p *pace) ownCalls() (ended []time.Time, making []*turn) {
+	for _, t := range slices.Concat(p.all.calls[p.all.next:], p.all.calls[:p.all.next]) { // oldest first
+		if t == nil {
+			continue // supposed, or known
+		}
+		for t.pace != nil && !t.came && !t.isOver() { // in line, behind one that is older
+			close(t.void)
+			t = t.after[0]
+		}
+		switch {
+		case t.pace == nil: // supposed, or known
+		case t.isOver():
+			ended = append(ended, t.ended)
+		default:
+			making = append(making, t)
+		}
+	}
+	return ended, making
 }
 
 // latest is the later of two times.
@@ -372,6 +378,19 @@ func (t *turn) answered(ok bool) {
 			oldest := p.failing.oldest()
 			p.rejected = oldest.failed && t.ended.Sub(oldest.ended) < p.failing.limit.Per
 		}
+	}
+}
+
+// paced tells a turn's pace what came of its call, which must be over.
+func paced(t *turn, v Verdict, err error) {
+	var answer *wxpay.Error
+	switch answered := errors.As(err, &answer); {
+	case v == Done:
+		t.answered(true)
+	case answered && throttled(answer):
+		t.throttled()
+	case answered && answer.HTTPStatus < 500:
+		t.answered(false)
 	}
 }
 

@@ -189,19 +189,6 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	}
 }
 
-// paced tells the pace what came of a call that changes something.
-func paced(t *turn, v Verdict, err error) {
-	var answer *wxpay.Error
-	switch answered := errors.As(err, &answer); {
-	case v == Done:
-		t.answered(true)
-	case answered && throttled(answer):
-		t.throttled()
-	case answered && answer.HTTPStatus < 500:
-		t.answered(false)
-	}
-}
-
 func refundRequest(c *messages.RefundCommand) *wxpay.RefundRequest {
 	return &wxpay.RefundRequest{
 		SubMchID: c.SubMchID, TransactionID: c.TransactionID, OutTradeNo: c.OutTradeNo, OutRefundNo: c.OutRefundNo,
