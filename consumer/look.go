@@ -111,7 +111,7 @@ func (l *lane) look(ctx context.Context, o *order) end {
 	turn.end()
 	made := int(headerUint(o.header, messages.HeaderAttempts))
 	recorded := false
-	if err == nil && sameRefund(cmd, found) {
+	if err == nil && SameRefund(&cmd.RefundParams, found) {
 		out := refundOutcome(cmd, found, max(made, 1))
 		if out.Status != messages.StatusAccepted && out.Status != e.status() {
 			if e, err = l.write(ctx, o, e, out); err != nil {

@@ -91,7 +91,7 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 		return again("out of budget", 0, err), true
 	}
 	switch {
-	case err == nil && !sameRefund(cmd, found):
+	case err == nil && !SameRefund(&cmd.RefundParams, found):
 		return l.bury(ctx, o, conflictWith(cmd.OutRefundNo)), true
 	case err == nil:
 		return l.record(ctx, o, e, a, refundOutcome(cmd, found, max(int(a.writes), 1))), true
@@ -197,10 +197,10 @@ func refundRequest(c *messages.RefundCommand) *wxpay.RefundRequest {
 	}
 }
 
-// sameRefund reports whether a refund that was read back is the one the command asks for. An order number that the command
-// does not name is not compared, nor is out_trade_no beside a transaction_id, which is what WeChat Pay goes by then.
+// SameRefund reports whether a refund that was read back is the one that a command asks for: the same amounts of the same order, as far as both
+// name it by the same number. out_trade_no is not looked at beside a transaction_id, which is what WeChat Pay goes by then.
 // Source: WeChat Pay, 申请退款, pay.weixin.qq.com/doc/v2/merchant/4011937624, 2026-08.
-func sameRefund(c *messages.RefundCommand, r *wxpay.Refund) bool {
+func SameRefund(c *messages.RefundParams, r *wxpay.Refund) bool {
 	if r.Amount.Refund != c.Amount.Refund || r.Amount.Total != c.Amount.Total {
 		return false
 	}

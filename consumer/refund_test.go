@@ -356,3 +356,25 @@ func TestThrottledReadBackWaitsAMinute(t *testing.T) {
 	}
 	b.Settled()
 }
+
+// transaction_id decides where it is known of both; out_trade_no is then not looked at.
+func TestSameRefundGoesByTransactionID(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		want messages.RefundParams
+		got  wxpay.Refund
+		same bool
+	}{
+		{messages.RefundParams{TransactionID: "1", OutTradeNo: "A"}, wxpay.Refund{TransactionID: "1", OutTradeNo: "B"}, true},
+		{messages.RefundParams{TransactionID: "1", OutTradeNo: "A"}, wxpay.Refund{TransactionID: "2", OutTradeNo: "A"}, false},
+		{messages.RefundParams{TransactionID: "1"}, wxpay.Refund{TransactionID: "1", OutTradeNo: "B"}, true},
+		{messages.RefundParams{OutTradeNo: "A"}, wxpay.Refund{TransactionID: "1", OutTradeNo: "B"}, false},
+		{messages.RefundParams{OutTradeNo: "A"}, wxpay.Refund{TransactionID: "1", OutTradeNo: "A"}, true},
+		{messages.RefundParams{TransactionID: "1", OutTradeNo: "A"}, wxpay.Refund{OutTradeNo: "B"}, false},
+		{messages.RefundParams{OutTradeNo: "A"}, wxpay.Refund{TransactionID: "1"}, true},
+	} {
+		if got := consumer.SameRefund(&tt.want, &tt.got); got != tt.same {
+			t.Errorf("%+v and %+v: %v", tt.want, tt.got, got)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"wxpay-worker/consumer"
 	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
@@ -109,7 +110,7 @@ func askRefund(ctx context.Context, q *inquiry, want *messages.RefundParams) (*l
 		return nil, err
 	}
 	out.Found, out.RefundID, out.Status, out.SuccessTime = true, got.RefundID, got.Status, got.SuccessTime
-	out.Same = got.Amount.Refund == want.Amount.Refund && got.Amount.Total == want.Amount.Total && sameOrder(want, got)
+	out.Same = consumer.SameRefund(want, got)
 	return out, nil
 }
 
@@ -117,15 +118,6 @@ func askRefund(ctx context.Context, q *inquiry, want *messages.RefundParams) (*l
 func isAbsent(err error) bool {
 	e, ok := errors.AsType[*wxpay.Error](err)
 	return ok && e.Proven && (e.HTTPStatus == http.StatusNotFound && e.Code == "RESOURCE_NOT_EXISTS" || e.Code == "REFUNDNOTEXIST")
-}
-
-// sameOrder compares the order with the one that was asked for, by the numbers of which both are known. WeChat Pay goes by transaction_id
-// where there are two.
-func sameOrder(want *messages.RefundParams, got *wxpay.Refund) bool {
-	if want.TransactionID != "" && got.TransactionID != "" {
-		return want.TransactionID == got.TransactionID
-	}
-	return want.OutTradeNo == "" || got.OutTradeNo == "" || want.OutTradeNo == got.OutTradeNo
 }
 
 func askComplaint(ctx context.Context, q *inquiry, id string, reply *messages.ReplyParams) (*liveComplaint, error) {

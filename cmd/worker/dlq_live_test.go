@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"wxpay-worker/messages"
-	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -93,27 +92,5 @@ func TestDLQLiveNeedsAConfiguration(t *testing.T) {
 	}
 	if r := run(t, exitUsage, "", "dlq", "show", "1", "--live", "-c", i.config); !strings.Contains(r.err.String(), "merchants[0].private_key_file: expected a readable file") {
 		t.Errorf("got %s", r.err)
-	}
-}
-
-// TestSameOrder: transaction_id decides where it is known of both; out_trade_no is then not looked at.
-func TestSameOrder(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		want messages.RefundParams
-		got  wxpay.Refund
-		same bool
-	}{
-		{messages.RefundParams{TransactionID: "1", OutTradeNo: "A"}, wxpay.Refund{TransactionID: "1", OutTradeNo: "B"}, true},
-		{messages.RefundParams{TransactionID: "1", OutTradeNo: "A"}, wxpay.Refund{TransactionID: "2", OutTradeNo: "A"}, false},
-		{messages.RefundParams{TransactionID: "1"}, wxpay.Refund{TransactionID: "1", OutTradeNo: "B"}, true},
-		{messages.RefundParams{OutTradeNo: "A"}, wxpay.Refund{TransactionID: "1", OutTradeNo: "B"}, false},
-		{messages.RefundParams{OutTradeNo: "A"}, wxpay.Refund{TransactionID: "1", OutTradeNo: "A"}, true},
-		{messages.RefundParams{TransactionID: "1", OutTradeNo: "A"}, wxpay.Refund{OutTradeNo: "B"}, false},
-		{messages.RefundParams{OutTradeNo: "A"}, wxpay.Refund{TransactionID: "1"}, true},
-	} {
-		if got := sameOrder(&tt.want, &tt.got); got != tt.same {
-			t.Errorf("%+v and %+v: %v", tt.want, tt.got, got)
-		}
 	}
 }
