@@ -271,7 +271,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 	turn.end()
 	a.last = l.clock.moment() // nobody knows when within the call it was carried out
 	// Crash here: it may have happened, and only `started` says so. The redelivery reads the complaint back.
-	verdict := Classify(callComplaint, err)
+	verdict := classify(callComplaint, err)
 	paced(turn, verdict, err)
 	switch verdict {
 	case Done:
@@ -318,11 +318,11 @@ func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *
 	if errors.Is(err, errNoTurn) {
 		return stop(again("out of budget", 0, err))
 	}
-	if untried && Classify(callRead, err) == Rejected {
+	if untried && classify(callRead, err) == Rejected {
 		return nil
 	}
 	if err != nil {
-		verdict := Classify(callRead, err)
+		verdict := classify(callRead, err)
 		a.asked(verdict, l.clock.moment())
 		if verdict == Hold {
 			return stop(l.holdNow(verdict, err))

@@ -121,7 +121,7 @@ func (l *lane) mediaID(ctx context.Context, o *order, step string, a *attempts, 
 	if errors.Is(err, errNoTurn) {
 		return stop(again("out of budget", 0, err))
 	}
-	verdict := Classify(callRead, err) // like reading it leaves nothing behind that matters
+	verdict := classify(callRead, err) // like reading it leaves nothing behind that matters
 	paced(turn, verdict, err)
 	switch verdict {
 	case Done:

@@ -107,7 +107,7 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 		a.open = false
 		return end{}, false
 	}
-	verdict := Classify(callRead, err)
+	verdict := classify(callRead, err)
 	a.asked(verdict, l.clock.moment())
 	if verdict == Hold {
 		return l.holdNow(verdict, err), true
@@ -138,7 +138,7 @@ func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundC
 	turn.end()
 	a.last = l.clock.moment() // nobody knows when within the call it was carried out
 	// Crash here: the refund may exist, no outcome says so. The redelivery asks by the same out_refund_no.
-	verdict := Classify(callRefund, err)
+	verdict := classify(callRefund, err)
 	paced(turn, verdict, err)
 	switch verdict {
 	case Done: // the answer may name the order by another number as well

@@ -43,14 +43,14 @@ const (
 	callRead                  // query or read back: changes nothing
 )
 
-// Classify says what the answer to a call means. It is the only place that decides it.
+// classify says what the answer to a call means. It is the only place that decides it.
 //
 // An unproven answer can delay a command and never end it: a refusal without a valid signature says nothing, except that a
 // 401 is never signed and always means "not executed" for that request.
 //
 // Source: WeChat Pay, 错误码和错误提示, pay.weixin.qq.com/doc/v3/merchant/4012081717 (what a status means, and that 429 leaves a refund
 // open); 退款状态变更, …/4014959631; 签名与验签常见问题, pay.weixin.qq.com/doc/global/v3/zh/4012354982 (401), 2026-08.
-func Classify(c call, err error) Verdict {
+func classify(c call, err error) Verdict {
 	if err == nil {
 		return Done
 	}
@@ -160,7 +160,7 @@ func ours(err error) bool {
 // ourFault reports whether what went wrong with a read is the merchant's setup, or may be: nothing is given up over it. Of a sub-merchant's,
 // a missing permission may be the sub-merchant's own, and for good.
 func ourFault(err error, subMchID string) bool {
-	return err != nil && (Classify(callRead, err) == Hold || ours(err) && subMchID == "")
+	return err != nil && (classify(callRead, err) == Hold || ours(err) && subMchID == "")
 }
 
 // itsOwn reports whether what went wrong with a read is that of what was asked about, or of its sub-merchant: a proven no, which others of the
@@ -172,7 +172,7 @@ func itsOwn(err error, subMchID string) bool {
 // absent reports whether a query has provably found no such refund.
 func absent(err error) bool {
 	var e *wxpay.Error
-	return errors.As(err, &e) && Classify(callRead, err) == Rejected && (e.Code == "RESOURCE_NOT_EXISTS" || e.Code == "REFUNDNOTEXIST")
+	return errors.As(err, &e) && classify(callRead, err) == Rejected && (e.Code == "RESOURCE_NOT_EXISTS" || e.Code == "REFUNDNOTEXIST")
 }
 
 // notEnough reports whether a refund was refused for want of money.

@@ -39,12 +39,12 @@ func TestVerdicts(t *testing.T) {
 	} {
 		err := fmt.Errorf("wrapped: %w", &wxpay.Error{HTTPStatus: r.status, Code: r.code, Proven: true})
 		for c, want := range map[call]Verdict{callRefund: r.refund, callComplaint: r.complaint, callRead: r.read} {
-			if got := Classify(c, err); got != want {
+			if got := classify(c, err); got != want {
 				t.Errorf("%d %s, call %d: %s, want %s", r.status, r.code, c, got, want)
 			}
 		}
 		// Unproven, it ends nothing: only a 401 is what it says.
-		unproven := Classify(callRefund, &wxpay.Error{HTTPStatus: r.status, Code: r.code})
+		unproven := classify(callRefund, &wxpay.Error{HTTPStatus: r.status, Code: r.code})
 		if want := map[bool]Verdict{true: Hold, false: Unknown}[r.status == 401]; unproven != want {
 			t.Errorf("%d %s unproven: %s, want %s", r.status, r.code, unproven, want)
 		}
@@ -59,24 +59,24 @@ func TestVerdicts(t *testing.T) {
 		"XML_FORMAT_ERROR": {Transient, Transient}, "CERT_ERROR": {Hold, Hold}, "NOAUTH": {Transient, Transient}, "REFUNDNOTEXIST": {Rejected, Rejected},
 	} {
 		err := &wxpay.Error{HTTPStatus: 200, Code: code, Proven: true}
-		if create, query := Classify(callRefund, err), Classify(callRead, err); create != want[0] || query != want[1] {
+		if create, query := classify(callRefund, err), classify(callRead, err); create != want[0] || query != want[1] {
 			t.Errorf("v2 %s: %s and %s, want %s and %s", code, create, query, want[0], want[1])
 		}
-		if got := Classify(callComplaint, &wxpay.Error{HTTPStatus: 400, Code: code, Proven: true}); got == Done || got == 0 {
+		if got := classify(callComplaint, &wxpay.Error{HTTPStatus: 400, Code: code, Proven: true}); got == Done || got == 0 {
 			t.Errorf("%s to a complaint call: %s", code, got)
 		}
-		if got := Classify(callRefund, &wxpay.Error{HTTPStatus: 200, Code: code}); got != Unknown {
+		if got := classify(callRefund, &wxpay.Error{HTTPStatus: 200, Code: code}); got != Unknown {
 			t.Errorf("v2 %s unproven: %s", code, got)
 		}
 	}
-	if got := Classify(callRefund, &wxpay.Error{HTTPStatus: 401, Cause: wxpay.ErrV2Status}); got != Unknown {
+	if got := classify(callRefund, &wxpay.Error{HTTPStatus: 401, Cause: wxpay.ErrV2Status}); got != Unknown {
 		t.Errorf("401 to a v2 call: %s", got)
 	}
 	for err, want := range map[error]Verdict{
 		nil: Done, errors.New("KMS is away"): Hold, &wxpay.SigningError{}: Hold, &wxpay.ArgumentError{}: Malformed,
 		&wxpay.NoAnswerError{}: Unreached, &wxpay.NoAnswerError{Sent: true}: Unknown, &wxpay.SignatureError{}: Unknown,
 	} {
-		if got := Classify(callRefund, err); got != want {
+		if got := classify(callRefund, err); got != want {
 			t.Errorf("%T: %s, want %s", err, got, want)
 		}
 	}
