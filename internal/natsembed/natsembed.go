@@ -2,6 +2,10 @@
 //
 // Its store is synced on every write: a confirmed message is on the disk, not in the page cache. Only cmd/worker and tests
 // link it; consumer, dlq, messages and wxpay never do (internal/archtest says so).
+//
+//	server, err := natsembed.StartContext(ctx, natsembed.Options{Listen: "127.0.0.1:4222", Dir: "data/nats"})
+//	defer server.Shutdown()
+//	nc, err := nats.Connect("", server.InProcess()) // or server.URL(), from another process
 package natsembed
 
 import (
@@ -38,11 +42,12 @@ type Server struct {
 	freed chan struct{} // closed when the server has ended and the folder is nobody's
 }
 
-// Start is StartContext without an end.
+// Start is StartContext with a context that never ends.
 func Start(o Options) (*Server, error) { return StartContext(context.Background(), o) }
 
-// StartContext runs a server and returns when it takes connections, which is after it has read its store. ctx is for the start alone.
-// The error is a *DirError if the folder is to blame, a *ListenError if the address is.
+// StartContext starts a server and returns when it takes connections, which is after it has read its store: that may take long. If ctx ends
+// before, it returns an error that wraps ctx's cause; once it has returned, ctx means nothing to the server. The error is a *DirError if the
+// folder is to blame, a *ListenError if the address is.
 func StartContext(ctx context.Context, o Options) (*Server, error) {
 	opts, err := o.server()
 	if err != nil {
@@ -106,7 +111,7 @@ func (o Options) server() (*server.Options, error) {
 	return opts, probe(o.Listen)
 }
 
-// run starts the server, and fails with its own words if it did not come up. It does not return before either is clear.
+// run starts the server and returns when it is ready, or with the server's own words when it did not come up.
 func (e *Server) run(o Options) error {
 	told := &reporter{}
 	e.s.SetLoggerV2(told, false, false, false)
@@ -126,7 +131,7 @@ func (e *Server) run(o Options) error {
 // readyTime is how long a server that has started may take to say that it is ready.
 const readyTime = 10 * time.Second
 
-// probe says in time what the server would only log: that the address is taken, or none of this machine.
+// probe finds out beforehand what the server would only log: that the address is taken, or is not this machine's.
 func probe(addr string) error {
 	if addr == "" {
 		return nil

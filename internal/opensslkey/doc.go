@@ -5,4 +5,6 @@
 // the build tag openssl: `make build TAGS=openssl`. Without the tag nothing of this is compiled.
 //
 // Both make the same bytes: RSASSA-PKCS1-v1_5 has no randomness.
+//
+//	signer, err := opensslkey.New(privateKey) // for wxpay.Config.Signer
 package opensslkey

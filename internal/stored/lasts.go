@@ -11,10 +11,10 @@ import (
 // Source: nats-server 2.15 server/stream.go, getDirectMulti.
 const MaxLasts = 1024
 
-// Lasts returns the newest message of each subject that matches one of the patterns, in any order, all as they were at one moment: none
-// where there is none. It is one request, and one small answer where there is nothing.
+// Lasts returns the newest message of each subject that matches one of the patterns, in any order, all as they were at one moment; it may be
+// none. It makes one request, and the answer is small where there is nothing.
 //
-// It is an error, and nothing is returned, if there are more than MaxLasts, or if one of them cannot be read.
+// If there are more than MaxLasts, or one of them cannot be read, it returns an error and no message.
 func Lasts(ctx context.Context, nc *nats.Conn, stream string, patterns []string) (got []*Msg, err error) {
 	err = exchange(ctx, nc, stream, request{LastOf: patterns}, MaxLasts+1, func(answer *nats.Msg) (bool, error) {
 		switch status := statusOf(answer); {

@@ -1,10 +1,13 @@
 // Package stored reads messages out of a JetStream stream by subject, with one request for each, or for a batch, and no
-// consumer. A request takes at most three seconds, whatever the context allows.
+// consumer. A request takes at most three seconds, whatever the context allows. The stream must allow direct gets.
 //
 // It speaks the direct get API, because nats.go's jetstream package puts the subject into the request's own subject and so
 // cannot ask for a pattern, which is how an outcome is looked up whose status is not known. Any replica may answer, so what
 // is read can be a moment old: whoever writes on the strength of it names the sequence it read (an expected last sequence)
-// and reads again when the stream refuses.
+// and reads again when the stream refuses (IsStale).
+//
+//	m, err := stored.Last(ctx, nc, "WXPAY_OUTCOMES", "wxpay.outcome.1900000001.refund.R1.*") // ErrNotFound if there is none
+//	for m, err := range stored.From(ctx, nc, "WXPAY_COMMANDS", "wxpay.command.1900000001.>", 1) { … }
 //
 // Source: NATS ADR-31, JetStream Direct Get, and nats-server 2.15 server/stream.go, 2026-11.
 package stored
@@ -34,14 +37,15 @@ type Msg struct {
 	Data     []byte
 }
 
+// request is that of the API. What is empty is not asked for.
 type request struct {
-	Seq       uint64     `json:"seq,omitempty"`
-	StartTime *time.Time `json:"start_time,omitempty"`
-	LastFor   string     `json:"last_by_subj,omitempty"`
-	NextFor   string     `json:"next_by_subj,omitempty"`
-	LastOf    []string   `json:"multi_last,omitempty"`
-	Batch     int        `json:"batch,omitempty"`
-	MaxBytes  int        `json:"max_bytes,omitempty"`
+	Seq       uint64     `json:"seq,omitempty"`          // this one; with NextFor, from this one on
+	StartTime *time.Time `json:"start_time,omitempty"`   // with NextFor: from then on, by the server's clock
+	LastFor   string     `json:"last_by_subj,omitempty"` // the newest one that matches this pattern
+	NextFor   string     `json:"next_by_subj,omitempty"` // the oldest one that matches
+	LastOf    []string   `json:"multi_last,omitempty"`   // the newest one of each subject that matches one of these
+	Batch     int        `json:"batch,omitempty"`        // with NextFor: how many, at most
+	MaxBytes  int        `json:"max_bytes,omitempty"`    // and how large together, about
 }
 
 // Last returns the newest message whose subject matches the pattern, or ErrNotFound.
@@ -95,8 +99,8 @@ func statusOf(m *nats.Msg) string {
 	return m.Header.Get("Status")
 }
 
-// parse takes the server's own headers (Nats-Stream, Nats-Sequence, …) off again, and what was said to the server when it was
-// published (Nats-Msg-Id, …) but for schedules: what is left is what somebody may want to know or publish again.
+// parse makes a Msg of an answer. It takes off the server's own headers (Nats-Stream, Nats-Sequence, …), and those by which the publisher
+// spoke to the server (Nats-Msg-Id, …) except for schedules: what is left is what somebody may want to know, or to publish again.
 func parse(stream string, m *nats.Msg) (*Msg, error) {
 	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
 	if err != nil {

@@ -20,8 +20,8 @@ const (
 	batchBytes    = 4 << 20
 )
 
-// From yields the messages whose subjects match the pattern, from the sequence on, oldest first, as far as there are any when
-// it gets there. A message whose headers cannot be decoded is left out. An error ends the sequence.
+// From yields the messages whose subjects match the pattern, oldest first, beginning with the sequence seq and up to the newest one that
+// there is when it gets there. A message whose headers cannot be decoded is left out. An error ends the iteration.
 func From(ctx context.Context, nc *nats.Conn, stream, pattern string, seq uint64) iter.Seq2[*Msg, error] {
 	return walk(ctx, nc, stream, request{NextFor: pattern, Seq: max(seq, 1)})
 }
@@ -84,7 +84,8 @@ func batch(ctx context.Context, nc *nats.Conn, stream string, r request) (got []
 	return got, last, more && err == nil, err
 }
 
-// exchange makes one request that has several answers, and takes them until take wants no more; there is room for so many.
+// exchange makes one request that has several answers, and hands each to take until that wants no more. room is the most answers that can
+// come.
 func exchange(ctx context.Context, nc *nats.Conn, stream string, r request, room int, take func(*nats.Msg) (more bool, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
