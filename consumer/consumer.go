@@ -15,9 +15,9 @@ import (
 	"wxpay-worker/messages"
 )
 
-// Merchant is whose commands are carried out, and by what.
+// Merchant is one whose commands are carried out, with the clients that call WeChat Pay in its name. The clients are used by many goroutines.
 type Merchant struct {
-	MchID        string
+	MchID        string // 1–32 digits
 	Refunds      Refunds
 	Complaints   Complaints
 	SubMerchants bool // provider mode: commands may carry sub_mchid
@@ -51,14 +51,16 @@ type Options struct {
 	DeadLetters DeadLetters
 	Log         logrus.FieldLogger
 
-	Concurrency int           // deliveries in flight per lane
-	AckWait     time.Duration // how long a delivery is ours; a call that may take long needs a quarter of it
-	PinnedTTL   time.Duration // how long a lane stays with a worker that is gone
-	Drain       time.Duration // how long deliveries in flight may take when Run ends
-	Retry       Retry
-	Settlement  Settlement
-	Observer    Observer // nil: none
-	Clock       *Clock   // nil: the wall clock
+	Concurrency int // deliveries in flight per lane
+	// AckWait is how long a delivery is ours before the server gives it to somebody else. No call that changes something begins after three
+	// quarters of it, so the clients' time-out should be at most a quarter of it.
+	AckWait    time.Duration
+	PinnedTTL  time.Duration // how long a lane stays with a worker that is gone
+	Drain      time.Duration // how long deliveries in flight may take when Run ends; 0: they are handed back at once
+	Retry      Retry
+	Settlement Settlement
+	Observer   Observer // nil: none
+	Clock      *Clock   // nil: the wall clock
 }
 
 // Consumer carries out commands. Make it with New, start it with Run.
@@ -96,7 +98,8 @@ type shared struct {
 // maxStoreTimeout is the bound where ack_wait leaves room for it.
 const maxStoreTimeout = 10 * time.Second
 
-// New prepares a consumer. It does no I/O; the streams must exist when Run is called (EnsureStreams).
+// New prepares a consumer. It does no I/O; the streams must exist when Run is called (EnsureStreams). The error is nats.go's, and only about
+// its own options.
 func New(o Options) (*Consumer, error) {
 	js, err := jetstream.New(o.Conn)
 	if err != nil {
@@ -120,7 +123,7 @@ func New(o Options) (*Consumer, error) {
 
 // Run serves all lanes until ctx ends, and then drains them: no new deliveries, those in flight may finish within
 // Options.Drain, the rest are handed back. It returns an error only if the connection cannot be used at all; what goes wrong
-// with a lane is logged and tried again.
+// with a lane is logged and tried again. It is to be called once.
 func (c *Consumer) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -6,7 +6,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// LaneState is what the server tells of a lane.
+// LaneState is what the NATS server tells of a lane, to anybody. What a worker knows of its own lanes is LaneStatus.
 type LaneState struct {
 	Waiting  uint64        // commands that were not delivered yet
 	Out      int           // commands in flight or in back-off

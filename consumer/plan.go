@@ -136,7 +136,7 @@ const (
 	StepMisfit Step = "misfit" // it cannot be changed, and does not serve: the worker does not start
 )
 
-// Misfit is the error of a part that a worker cannot work with and nobody can change while it is there; nil if there is none.
+// Misfit is an error if a worker cannot work with what is there of the part, and the server does not allow it to be changed; nil otherwise.
 func (c *Change) Misfit() error {
 	var all []error
 	for _, d := range c.Differences {
@@ -147,7 +147,7 @@ func (c *Change) Misfit() error {
 	return errors.Join(all...)
 }
 
-// Plan compares what is there with the part. It changes nothing, and needs to be allowed no more than to look.
+// Plan compares what is there with the part. It changes nothing, and needs no other permission than to look.
 func (p Part) Plan(ctx context.Context, js jetstream.JetStream) (*Change, error) {
 	if p.Kind == PartLane {
 		return p.planLane(ctx, js)

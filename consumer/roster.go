@@ -69,7 +69,7 @@ func (c *Consumer) queues() []*queue {
 	return queues
 }
 
-// LaneStatus is what this worker knows of one of its lanes.
+// LaneStatus is what this worker knows of one of its lanes. What the server knows of it is LaneState.
 type LaneStatus struct {
 	Name   string // of its consumer
 	Stream string // of its commands

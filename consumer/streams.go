@@ -31,6 +31,9 @@ const (
 
 // EnsureStreams creates the streams that are missing and extends those that fall short. It never shrinks or deletes anything
 // that holds messages, and it needs no permission to create what is there already and fits.
+//
+// The error names the stream: one that cannot serve and cannot be changed (Change.Misfit), or the server's refusal, with what can be done about
+// it where that is known. It may be called again. A server that is too old is refused first (CheckServer).
 func EnsureStreams(ctx context.Context, nc *nats.Conn, want Streams) error {
 	if err := CheckServer(nc.ConnectedServerVersion()); err != nil {
 		return err
