@@ -58,8 +58,10 @@ func New(nc *nats.Conn, subjects messages.Subjects) (*Queue, error) {
 	return &Queue{nc: nc, js: js, subjects: subjects}, nil
 }
 
-// Letter is a dead letter where it lies. A CommandID that begins or ends with spaces is exact if it is the Key, too, or if the Command is
-// there: Select, which does without commands, has it without the spaces otherwise.
+// Letter is a dead letter where it lies.
+//
+// NATS trims header values, so a CommandID that begins or ends with spaces is exact only if it is the Key as well, or if the Command is there.
+// Select, whose letters have no Command, gives any other such id without the spaces.
 type Letter struct {
 	Sequence uint64    // in the dead letter stream: what the tool and outcome events call it by
 	Time     time.Time // when the stream stored it
@@ -94,9 +96,9 @@ func (q *Queue) Put(ctx context.Context, d *messages.DeadLetter) (uint64, error)
 	return 0, fmt.Errorf("store dead letter: %d writers at key at once", putTries)
 }
 
-// Find returns the dead letter of the command with that stream sequence, or ErrNotFound; the newest, if the commands stream was made anew and
-// several commands have had the sequence.
-// The key is the one under which the letter would lie: the command's, or messages.SeqKey for malformed and conflict.
+// Find returns the dead letter of the command with that sequence in the commands stream, or ErrNotFound; the newest, if that stream was made anew
+// and several commands have had the sequence. key is the one under which the letter would lie: the command's, or messages.SeqKey for
+// malformed and conflict.
 func (q *Queue) Find(ctx context.Context, mchid string, kind messages.Kind, key string, streamSeq uint64) (*Letter, error) {
 	found, _, err := q.search(ctx, q.subjects.DeadLetterFilter(mchid, kind, key), streamSeq)
 	if err == nil && found == nil {
@@ -105,8 +107,8 @@ func (q *Queue) Find(ctx context.Context, mchid string, kind messages.Kind, key 
 	return found, err
 }
 
-// search walks the letters of one key (seldom more than one) for the command's, the newest of them, and returns the last sequence it saw there. A letter of
-// another command that cannot be read is in nobody's way.
+// search walks the letters of one key (seldom more than one) for the newest of the command's, and returns the last sequence that it saw there.
+// An unreadable letter of another command does not matter.
 func (q *Queue) search(ctx context.Context, filter string, streamSeq uint64) (found *Letter, last uint64, err error) {
 	var unreadable error // of the newest
 	for {
@@ -136,7 +138,7 @@ func (q *Queue) Get(ctx context.Context, seq uint64) (*Letter, error) {
 	return q.parse(m)
 }
 
-// named gives the errors that callers may want to tell apart their names.
+// named turns the errors that callers may want to tell apart into this package's own.
 func named(err error) error {
 	switch {
 	case errors.Is(err, stored.ErrNotFound):
@@ -153,8 +155,8 @@ func (q *Queue) Remove(ctx context.Context, seq uint64) error {
 	return err
 }
 
-// Drop is Remove for somebody who wants to know whether it was him: gone says that the letter had been put back or dropped before.
-// It finishes what it has begun, whatever becomes of ctx.
+// Drop is Remove for callers who must know whether they were the ones to remove the letter: gone says that somebody else had put it back or
+// dropped it before. It finishes what it has begun, whatever becomes of ctx.
 func (q *Queue) Drop(ctx context.Context, seq uint64) (gone bool, err error) {
 	return q.remove(context.WithoutCancel(ctx), seq)
 }
@@ -162,8 +164,8 @@ func (q *Queue) Drop(ctx context.Context, seq uint64) (gone bool, err error) {
 // answerTimeout bounds one request to the server, and one publish: long enough for a cluster to elect a leader.
 const answerTimeout = 10 * time.Second
 
-// remove deletes the letter and reports whether somebody else had done so before: of several at once, the server tells exactly
-// one that it was him. It asks the server directly, since the client library would ask for the stream's state first.
+// remove deletes the letter and reports whether somebody else had done so before: of several who do it at once, the server tells exactly
+// one that it has. It asks the server directly, since the client library would ask for the stream's state first.
 //
 // Source: nats-server 2.15 server/jetstream_api.go, JSApiMsgDelete.
 func (q *Queue) remove(ctx context.Context, seq uint64) (gone bool, err error) {
@@ -228,7 +230,7 @@ func (q *Queue) parse(m *stored.Msg) (*Letter, error) {
 	return l, nil
 }
 
-// untrim gives ids the spaces back at which they begin or end. They stand in the command, and where an id is the key, in the subject.
+// untrim gives ids back the spaces that NATS took off their ends. They stand in the command and, where an id is the key, in the subject.
 func (l *Letter) untrim() {
 	whole := func(trimmed *string, candidate string) {
 		if strings.Trim(candidate, " ") == *trimmed {

@@ -95,8 +95,8 @@ func (q *Queue) fitting(ctx context.Context, f *Filter, from, to uint64) iter.Se
 	}
 }
 
-// newest yields the newest that fit, fewer than last. A reader only goes forward: it begins not far from the end, and further away if that was
-// not far enough.
+// newest yields the newest letters that fit. A reader can only go forward, so it begins near the end, and begins again further from it as long
+// as too few fit.
 func (q *Queue) newest(ctx context.Context, f *Filter, last uint64, yield func(*Letter, error) bool) {
 	type row struct {
 		letter *Letter
@@ -181,7 +181,7 @@ type reading struct {
 }
 
 // once reads with one consumer, until the server has nothing more, sends nothing more, or has sent something that did not arrive.
-// more is false if there is nothing more to be read, or nobody who wants it.
+// more is false if there is nothing more to read, or the caller wants no more.
 func (r *reading) once(ctx context.Context) (more bool, err error) {
 	c, err := r.js.CreateOrUpdateConsumer(ctx, r.Queue.subjects.DeadLettersStream(), jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.next, FilterSubjects: r.subjects,
@@ -220,12 +220,12 @@ func (r *reading) once(ctx context.Context) (more bool, err error) {
 	return true, nil
 }
 
-// singlyOn is how many messages are read singly after one with a header Status: the next one may not be far, and would cost the server
-// another two consumers.
+// singlyOn is for how many messages reading goes on singly after one with a header Status: the next such message may not be far, and to change
+// over once more would cost the server two more consumers.
 const singlyOn = 64
 
-// singly reads without a consumer, if the next message has a header Status, which its command's publisher may have set: where such a
-// message comes without its body, the client library takes it for the server's own word, and it never arrives in once.
+// singly reads without a consumer, but only if the next message has a header Status. A command's publisher may have set that; and when such a
+// message is delivered without its body, the client library takes it for the server's own word, so that once never sees it.
 func (r *reading) singly(ctx context.Context) (more bool, err error) {
 	heads := make([]*stored.Msg, len(r.subjects)) // the next message under each subject, nil if there is none
 	for i := range heads {

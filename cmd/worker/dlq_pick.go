@@ -25,9 +25,9 @@ type picking struct {
 // picked are the letters that were asked for.
 type picked struct {
 	seqs       []uint64                // 8 bytes each: 100,000 are no burden
-	by         map[messages.Reason]int // how many for each reason
-	unreadable int                     // and how many of which nobody can tell
-	missed     []error                 // what was asked for and is not to be had, or cannot be read
+	by         map[messages.Reason]int // how many there are for each reason
+	unreadable int                     // and how many that cannot be read, so that nobody knows their reason
+	missed     []error                 // for what was asked for and is not there, or cannot be read
 }
 
 // takeUnreadable also picks what cannot be read.

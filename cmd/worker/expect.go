@@ -57,6 +57,8 @@ func (x *expectations) meet(e *event) (ended []*command) {
 			ended = append(ended, c)
 		}
 	}
+	// A command that a worker put on its subject (the refund inside a decision) has no sequence here, so it is not known under the key that its
+	// conflict is told by.
 	if o.Error != nil && o.Error.ConflictsWith != "" {
 		for _, c := range x.by[expected{o.MchID, o.Kind, o.Error.ConflictsWith}] {
 			if c.sequence == 0 {
