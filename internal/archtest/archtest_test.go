@@ -22,7 +22,7 @@ var allowed = map[string][]string{
 	"wxpay/wxpaytest":    {}, // never wxpay: one misreading must not pass on both sides
 	"internal/stored":    {"github.com/nats-io/nats.go"},
 	"dlq":                {module + "messages", module + "internal/stored", "github.com/nats-io/nats.go"},
-	"consumer":           {module + "messages", module + "wxpay", module + "dlq", module + "internal/stored", "github.com/nats-io/nats.go", "github.com/nats-io/nuid", "github.com/cenkalti/backoff/v4", "github.com/sirupsen/logrus", "golang.org/x/time/rate"},
+	"consumer":           {module + "messages", module + "wxpay", module + "dlq", module + "internal/stored", "github.com/nats-io/nats.go", "github.com/nats-io/nuid", "github.com/cenkalti/backoff/v4", "github.com/sirupsen/logrus"},
 	"internal/calls":     {module + "consumer", module + "wxpay"},
 	"internal/metrics":   {module + "consumer", module + "messages", module + "internal/calls", module + "internal/stored", "github.com/nats-io/nats.go", "github.com/prometheus/client_golang"},
 	"internal/tracing":   {module + "consumer", module + "messages", module + "internal/calls", "go.opentelemetry.io/otel"},
