@@ -153,7 +153,7 @@ func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *
 		}
 		age := now.Sub(e.outcome.At)
 		switch mine := e.worker == l.ledger.worker; {
-		case mine && age < l.ackWait/2:
+		case mine && age < l.ackWait/2: // young enough: we may send until it is three quarters of ackWait old (attempt)
 			return e, a, nil
 		case !mine && age < l.ackWait:
 			stop := again("begun elsewhere", l.ackWait-age, nil)

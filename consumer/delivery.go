@@ -42,7 +42,7 @@ func newDelivery(msg *nats.Msg, clock *Clock, ackWait time.Duration) (*delivery,
 // leaseEnd is when the server may hand the command to somebody else.
 func (d *delivery) leaseEnd() time.Time { return d.leased.Add(d.ackWait) }
 
-// untilLeaseEnd bounds what is done for the delivery: past its lease it is somebody else's.
+// untilLeaseEnd returns a context for what is done for the delivery: it ends with the lease, since after that the command is somebody else's.
 func (d *delivery) untilLeaseEnd(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, d.clock.Wall(d.leaseEnd().Sub(d.clock.Now())))
 }
@@ -68,7 +68,8 @@ func (d *delivery) renew(ctx context.Context) error {
 	return nil
 }
 
-// wait returns when ready is closed, having kept the lease meanwhile, with a lease fresh enough to begin on.
+// wait returns nil when ready is closed and the lease is fresh enough to begin on; it renews the lease for as long as it waits. It returns an
+// error if the lease cannot be renewed, or ctx ends.
 func (d *delivery) wait(ctx context.Context, ready <-chan struct{}) error {
 	select {
 	case <-ready:
@@ -96,7 +97,7 @@ func (d *delivery) wait(ctx context.Context, ready <-chan struct{}) error {
 	}
 }
 
-// fresh reports whether so much of the lease is left that something may be begun.
+// fresh reports whether less than a quarter of the lease is over: then something may be begun without renewing it.
 func (d *delivery) fresh() bool { return d.clock.Now().Sub(d.leased) < d.ackWait/4 }
 
 // The ends of a delivery. An acknowledgement that is lost costs one redelivery, which the ledger answers: none is awaited.

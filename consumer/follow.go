@@ -113,6 +113,7 @@ func (s *shared) dueAfter(schedule *nats.Msg, target string, delay time.Duration
 	// Nanoseconds: the client library's own option drops them, and schedules would fire up to a second early.
 	at := time.Now().Add(s.clock.Wall(delay))
 	schedule.Header.Set(headerSchedule, "@at "+at.UTC().Format(time.RFC3339Nano))
+	// A context of its own: one schedule may be for several deliveries, and a look whose delivery is being cut short must still be scheduled.
 	ctx, cancel := context.WithTimeout(context.Background(), s.storeTimeout)
 	defer cancel()
 	if _, err := s.js.PublishMsg(ctx, schedule); err != nil {

@@ -15,14 +15,14 @@ import (
 // line keeps the unfinished commands about one thing (a refund number, a complaint) in the order of the stream, also while one
 // of them is in back-off: a decision is not overtaken by a later reply to the same complaint.
 //
-// It keeps a hash for each thing, as spacing does for orders, since a hundred thousand commands may be in back-off: nearly always there is
-// one about a thing. Commands about two things of which the hashes are equal would be kept in order, too.
+// It keeps hashes instead of names, as spacing does, and no list for a thing with a single command, which nearly all have: a hundred thousand
+// commands may be in back-off. Commands about two things with equal hashes would be kept in order as if they were about one.
 type line struct {
 	seed maphash.Seed
 
 	mu     sync.Mutex
-	oldest map[uint64]place   // command about a thing, by the thing's hash; guarded by mu
-	behind map[uint64][]place // those behind it, oldest first; nothing where there are none; guarded by mu
+	oldest map[uint64]place   // the oldest command about a thing, by the thing's hash; guarded by mu
+	behind map[uint64][]place // those behind it, oldest first; no entry where there are none; guarded by mu
 }
 
 func newLine() line {
@@ -35,7 +35,7 @@ type place struct {
 	due      int64 // when it is expected (again), Unix time in ns; 0 while it is in our hands
 }
 
-// lineWait is the most that a command waits before it looks again whether those before it are through.
+// lineWait is the longest time after which a command looks again whether those before it have ended.
 const lineWait = time.Minute
 
 // join puts a command in line, or notes when one that is there is due.
@@ -108,13 +108,13 @@ func (l *lane) behind(ctx context.Context, o *order) (time.Duration, bool, error
 		if !any || p.sequence >= o.sequence {
 			return 0, false, nil
 		}
-		// It may have gone without our seeing it: another worker was through with it, or a person removed it. A replica that is behind
-		// does not have it yet, but then it does not have the command that we hold either.
+		// It may have gone without our seeing it: another worker has ended it, or a person has removed it. A replica that is behind may not
+		// have it yet; but then it does not have the command that we hold either, which is stored later.
 		next, err := stored.Next(ctx, l.nc, l.stream, l.filter, p.sequence)
 		switch {
 		case err == nil && next.Sequence == p.sequence:
 			wait := time.Unix(0, p.due).Sub(l.clock.Now())
-			if wait <= 0 { // in our hands, or late
+			if wait <= 0 { // in our hands, or late: nobody knows how long it takes
 				wait = lineWait / 4
 			}
 			return min(wait+l.retry.Initial, lineWait), true, nil

@@ -53,7 +53,11 @@ func newMonitor(ctx context.Context, c *Config, log logrus.FieldLogger) (*monito
 	m.metrics = metrics.New(metrics.Build{Version: build.Version, Commit: build.Commit, Go: build.Go})
 	m.metrics.SetReady(func() bool { return m.health.ready(context.Background()).Ready })
 	m.observers = append(m.observers, m.metrics)
-	m.server = &http.Server{Handler: m.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute}
+	m.server = &http.Server{
+		Handler: m.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 30 * time.Second, // more than a scrape takes, which asks NATS
+		IdleTimeout:  time.Minute,      // more than the time between two scrapes, so that they share a connection
+	}
 	go func() { // ended by Close
 		if err := m.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			log.WithError(err).Error("metrics and health are not served any more")

@@ -58,6 +58,9 @@ func (s *simulateCmd) Run(a *app) error {
 	return nil
 }
 
+// portsTried is how many ports nextFree tries: more than that in use have a reason that a user should know of.
+const portsTried = 100
+
 // nextFree is the first port after that of listen which is free, on the same host.
 func nextFree(listen string) (string, error) {
 	host, port, err := net.SplitHostPort(listen)
@@ -68,7 +71,7 @@ func nextFree(listen string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for next := first + 1; next <= min(first+100, 65535); next++ {
+	for next := first + 1; next <= min(first+portsTried, 65535); next++ {
 		address := net.JoinHostPort(host, strconv.Itoa(next))
 		if l, err := net.Listen("tcp", address); err == nil {
 			return address, l.Close()
