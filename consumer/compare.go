@@ -34,7 +34,7 @@ func text(v any) string {
 	return fmt.Sprint(v)
 }
 
-// limit is a number that stands for none if it is not positive; age is the same of durations.
+// limit is a number of which zero and less mean unlimited; age is the same for durations.
 type (
 	limit int64
 	age   time.Duration
@@ -60,7 +60,8 @@ func (c *comparing) flag(setting string, have *bool, want bool) {
 	}
 }
 
-// compareStream returns the stream as it is, with all that falls short made as wanted, and every difference that matters.
+// compareStream returns the configuration to apply (the one that the stream has, with whatever falls short made as wanted), and every
+// difference that matters.
 func compareStream(have, want jetstream.StreamConfig) (jetstream.StreamConfig, []Difference) {
 	out, c := have, &comparing{}
 	if out.Subjects = slices.Clone(have.Subjects); have.Mirror != nil {

@@ -141,7 +141,8 @@ func (l *lane) carryOut(ctx context.Context, o *order) end {
 	}
 	switch entry.standing(o.sum(), o) {
 	case standingEnded:
-		l.memory.forget(o.kind, o.cmd.Key()) // of a record that was taken though its answer was lost, or made by another: a replay begins anew
+		// We may remember attempts still: the record was taken but its confirmation lost, or another worker made it. A replay must begin anew.
+		l.memory.forget(o.kind, o.cmd.Key())
 		return end{verdict: "duplicate", status: entry.status()}
 	case standingConflict:
 		return l.bury(ctx, o, conflictWith(o.cmd.Key()))

@@ -45,7 +45,7 @@ type newest struct {
 	err    error
 }
 
-// lookUp returns the newest records of keys, by the keys' filters.
+// lookUp returns the newest record of each key, in the order of the keys' filters.
 func (l *ledger) lookUp(filters []string) ([]newest, error) {
 	found := make([]newest, len(filters))
 	if len(filters) > 1 {
@@ -60,14 +60,14 @@ func (l *ledger) lookUp(filters []string) ([]newest, error) {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return nil, err
 		}
-		// One of them may be at fault. The others are not to suffer for it.
+		// A record that cannot be read may be to blame. Look each key up by itself, so that the others do not suffer for it.
 	}
 	for i, filter := range filters { // one key is looked up as such: the server answers that in fewer words
 		m, err := stored.Last(context.Background(), l.nc, l.subjects.OutcomesStream(), filter)
 		switch {
 		case errors.Is(err, stored.ErrNotFound):
 			err = nil
-		case errors.Is(err, context.DeadlineExceeded): // all who ask meanwhile wait: not once for each key
+		case errors.Is(err, context.DeadlineExceeded): // not once more for each key: all who ask meanwhile wait
 			return nil, err
 		}
 		found[i] = newest{m, err}
@@ -156,8 +156,8 @@ func (e *entry) standing(digest string, o *order) standing {
 	}
 }
 
-// read returns the newest record of the key. A replica may answer that is a moment behind: that it does not have what we wrote
-// ourselves is errBehind, that it does not have what others wrote is found out by the condition of the next write.
+// read returns the newest record of the key. The replica that answers may be a moment behind. If it lacks what we wrote ourselves, the error is
+// errBehind; if it lacks what others wrote, the condition of the next write finds that out.
 func (l *ledger) read(ctx context.Context, mchid string, kind messages.Kind, key string) (*entry, error) {
 	e := &entry{filter: l.subjects.OutcomeFilter(mchid, kind, key)}
 	written := l.recent.sequence(e.filter)
@@ -313,7 +313,7 @@ func (l *ledger) lastCommand(ctx context.Context) (uint64, error) {
 func headerTime(h nats.Header, name string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, h.Get(name))
 	if err != nil {
-		return time.Time{} // absent: the header is ours, and written only by write
+		return time.Time{} // absent: only workers write these headers
 	}
 	return t
 }
@@ -321,7 +321,7 @@ func headerTime(h nats.Header, name string) time.Time {
 func headerUint(h nats.Header, name string) uint64 {
 	n, err := strconv.ParseUint(h.Get(name), 10, 64)
 	if err != nil {
-		return 0 // absent
+		return 0 // absent, or what a publisher made up
 	}
 	return n
 }

@@ -110,11 +110,11 @@ type taken int
 
 const (
 	takenCommand  taken = iota // a delivery
-	takenStatus                // the server's word on a pull; the books are up to date
+	takenStatus                // the server's word on a pull, which is dealt with
 	takenConsumer              // the consumer or its stream is not there
 )
 
-// take does the books on a message that arrived, and reports a change of the pin.
+// take updates the pull and the pin for a message that arrived. It returns what the message is, and whether it is the first under a new pin.
 func (p *puller) take(m *nats.Msg) (what taken, repinned bool) {
 	if strings.HasPrefix(m.Reply, "$JS.ACK.") {
 		p.left = max(0, p.left-1) // a late one of an earlier pull counts too: it takes the same room

@@ -29,7 +29,7 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 			// Somebody may have called a moment ago, and died since. Nothing is known of it: ask, and wait before repeating.
 			a.open, a.last = true, l.clock.moment()
 		case failed, o.putBack(), o.delivered > 1, l.forgotten(o): // of what was put back, the record may have expired
-			a.open = true // no attempt is known of: asking once is enough
+			a.open = true // no attempt is known of, and none is likely: asking once is enough
 		}
 		l.memory.keep(messages.KindRefund, cmd.OutRefundNo, a)
 	}
@@ -59,7 +59,7 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 	return l.createRefund(ctx, o, cmd, e, a)
 }
 
-// uncalled reports whether nobody has called for a refund yet, for all that is known when a delivery of it ends.
+// uncalled reports whether nobody has made a call for a refund yet, as far as is known when a delivery of it ends.
 func (l *lane) uncalled(o *order) bool {
 	cmd, ok := o.cmd.(*messages.RefundCommand)
 	if !ok || o.wrote || o.delivered > 1 && !o.untouched {

@@ -157,8 +157,8 @@ func ours(err error) bool {
 	return errors.As(err, &e) && judgements[e.Code].ours
 }
 
-// ourFault reports whether what went wrong with a read is the merchant's setup, or may be: nothing is given up over it. Of a sub-merchant's,
-// a missing permission may be the sub-merchant's own, and for good.
+// ourFault reports whether the error of a read is due to the merchant's setup, or may be: nothing is given up over that. For a sub-merchant's
+// refund a missing permission does not count, since it may be the sub-merchant's own and last for ever.
 func ourFault(err error, subMchID string) bool {
 	return err != nil && (classify(callRead, err) == Hold || ours(err) && subMchID == "")
 }
@@ -166,7 +166,7 @@ func ourFault(err error, subMchID string) bool {
 // itsOwn reports whether what went wrong with a read is that of what was asked about, or of its sub-merchant: a proven no, which others of the
 // merchant need not meet.
 func itsOwn(err error, subMchID string) bool {
-	return Classify(callRead, err) == Rejected || ours(err) && subMchID != ""
+	return classify(callRead, err) == Rejected || ours(err) && subMchID != ""
 }
 
 // absent reports whether a query has provably found no such refund.

@@ -80,7 +80,7 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%T: %s, want %s", err, got, want)
 		}
 	}
-	if got := Classify(callRead, fmt.Errorf("read: %w", wxpay.ErrHistoryTooLong)); got != Rejected {
+	if got := classify(callRead, fmt.Errorf("read: %w", wxpay.ErrHistoryTooLong)); got != Rejected {
 		t.Errorf("a history that is too long: %s", got)
 	}
 }
