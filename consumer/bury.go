@@ -32,7 +32,7 @@ func conflictWith(key string) deadEnd {
 
 // letterOf returns the dead letter that this very command has made already, nil if there is none. A delivery that is
 // provably the first is not looked up.
-func (l *lane) letterOf(ctx context.Context, o *order) (*dlq.Letter, error) {
+func (l *lane) letterOf(ctx context.Context, o *job) (*dlq.Letter, error) {
 	if o.delivered <= 1 && o.sequence > l.sure.Load() {
 		return nil, nil
 	}
@@ -54,7 +54,7 @@ func (l *lane) letterOf(ctx context.Context, o *order) (*dlq.Letter, error) {
 }
 
 // bury ends a command as a dead letter.
-func (l *lane) bury(ctx context.Context, o *order, why deadEnd) end {
+func (l *lane) bury(ctx context.Context, o *job, why deadEnd) end {
 	letter := l.letter(o, why)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.storeTimeout)
 	defer cancel()
@@ -75,12 +75,12 @@ func (l *lane) bury(ctx context.Context, o *order, why deadEnd) end {
 
 // buryUnfit ends a command that the merchant's configuration cannot carry, and of which nothing has happened, at a step of a decision that has
 // begun, "" if it has not.
-func (l *lane) buryUnfit(ctx context.Context, o *order, unfit *messages.MalformedError, step string, a *attempts) end {
+func (l *lane) buryUnfit(ctx context.Context, o *job, unfit *messages.MalformedError, step string, a *attempts) end {
 	return l.bury(ctx, o, deadEnd{reason: messages.ReasonMalformed, message: unfit.Error(), step: step, attempts: a})
 }
 
 // letter is the dead letter of a command.
-func (l *lane) letter(o *order, why deadEnd) *messages.DeadLetter {
+func (l *lane) letter(o *job, why deadEnd) *messages.DeadLetter {
 	kept, _ := messages.KeepHeaders(messages.Header(o.header))
 	if len(o.body) == 0 {
 		delete(kept, "Status") // without a body, every NATS client would take the letter for the server's own word
@@ -187,7 +187,7 @@ func texts(to []string, v any) []string {
 const announceTries = 8
 
 // announce publishes the `failed` of a stored letter, unless it is there, and ends the delivery.
-func (l *lane) announce(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64) end {
+func (l *lane) announce(ctx context.Context, o *job, letter *messages.DeadLetter, sequence uint64) end {
 	if err := l.endBegun(ctx, o, letter, sequence); err != nil {
 		return again("failure unrecorded", l.retry.Initial, err)
 	}
@@ -215,7 +215,7 @@ func (l *lane) announce(ctx context.Context, o *order, letter *messages.DeadLett
 
 // endBegun publishes a `failed` for whatever was announced as `started` under another key than the letter's: the reply inside a decision;
 // and the command itself, if it turned out only after it had begun that it is malformed, or that its reply is another command's.
-func (l *lane) endBegun(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64) error {
+func (l *lane) endBegun(ctx context.Context, o *job, letter *messages.DeadLetter, sequence uint64) error {
 	if o.cmd == nil || o.malformed != nil {
 		return nil
 	}
@@ -232,7 +232,7 @@ func (l *lane) endBegun(ctx context.Context, o *order, letter *messages.DeadLett
 
 // endStarted publishes a `failed` under the key of the command, or of a step of it, if that is announced as started, and forgets what is
 // remembered of it: put back, it begins anew.
-func (l *lane) endStarted(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64, begun messages.Command) error {
+func (l *lane) endStarted(ctx context.Context, o *job, letter *messages.DeadLetter, sequence uint64, begun messages.Command) error {
 	e, err := l.ledger.read(ctx, l.mchid, begun.Kind(), begun.Key())
 	if err != nil || e.outcome != nil && e.digest != begun.Digest() { // another's
 		return err
@@ -252,7 +252,7 @@ var errSucceededMeanwhile = errors.New("the command has succeeded meanwhile")
 // belong to: if it belongs to another one by now, or to a later try, the `failed` goes under the command's sequence (messages.SeqKey), so as
 // not to stand in its way. A step that has ended better, or is tried again, is left alone; if the command itself has ended better, the error
 // is errSucceededMeanwhile.
-func (l *lane) announceAs(ctx context.Context, o *order, letter *messages.DeadLetter, sequence uint64, kind messages.Kind, key, digest string) error {
+func (l *lane) announceAs(ctx context.Context, o *job, letter *messages.DeadLetter, sequence uint64, kind messages.Kind, key, digest string) error {
 	var err error
 	for range announceTries {
 		var e *entry

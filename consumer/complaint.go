@@ -43,7 +43,7 @@ type step struct {
 //
 // A decision is a sequence, each step recorded before the next begins, so that a restart resumes at the first step without a
 // record: `started` → reply → its `succeeded` → approval or rejection → refund command stored → `succeeded`.
-func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
+func (l *lane) complaint(ctx context.Context, o *job, e *entry) end {
 	if wait := l.holding(); wait > 0 {
 		return again("held", heldDelay(wait), nil)
 	}
@@ -93,7 +93,7 @@ func (l *lane) complaint(ctx context.Context, o *order, e *entry) end {
 }
 
 // replyStep carries out the reply inside a decision. It returns how the delivery ends if the decision must not go on.
-func (l *lane) replyStep(ctx context.Context, o *order, reply *messages.ReplyCommand) *end {
+func (l *lane) replyStep(ctx context.Context, o *job, reply *messages.ReplyCommand) *end {
 	s := l.stepOf(o, reply)
 	s.name = stepReply
 	e, stopped := l.replyEntry(ctx, o, s)
@@ -116,7 +116,7 @@ func (l *lane) replyStep(ctx context.Context, o *order, reply *messages.ReplyCom
 }
 
 // replyEntry reads what is recorded of the reply inside a decision. It returns how the delivery ends if the decision must not go on.
-func (l *lane) replyEntry(ctx context.Context, o *order, s step) (*entry, *end) {
+func (l *lane) replyEntry(ctx context.Context, o *job, s step) (*entry, *end) {
 	e, err := l.ledger.read(ctx, l.mchid, s.kind, s.key)
 	if err == nil {
 		err = l.miss(ctx, o, e)
@@ -133,7 +133,7 @@ func (l *lane) replyEntry(ctx context.Context, o *order, s step) (*entry, *end) 
 }
 
 // carryStep announces a step, carries it out, and calls then when it is proven that it took effect.
-func (l *lane) carryStep(ctx context.Context, o *order, s step, e *entry, then func(*entry, *attempts) end) end {
+func (l *lane) carryStep(ctx context.Context, o *job, s step, e *entry, then func(*entry, *attempts) end) end {
 	e, a, stop := l.claim(ctx, o, s, e)
 	if stop != nil {
 		return *stop
@@ -145,7 +145,7 @@ func (l *lane) carryStep(ctx context.Context, o *order, s step, e *entry, then f
 //
 // Only the writer of a `started` sends before its time + ack_wait, and a delivery's budget ends well before that. So whoever
 // finds somebody else's waits until then, and announces anew before sending; the stream lets one of several win.
-func (l *lane) claim(ctx context.Context, o *order, s step, e *entry) (*entry, *attempts, *end) {
+func (l *lane) claim(ctx context.Context, o *job, s step, e *entry) (*entry, *attempts, *end) {
 	now, a := l.clock.Now(), l.recallStep(o, s, e)
 	if e.status() == messages.StatusStarted {
 		if e.worker != l.ledger.worker { // whatever we remember, another may have called since
@@ -199,7 +199,7 @@ var longAgo = time.Unix(0, 0)
 
 // miss notes whether a record that is not there may be gone: a command may wait for longer than outcomes are kept, in a lane that is held
 // or without its merchant.
-func (l *lane) miss(ctx context.Context, o *order, e *entry) (err error) {
+func (l *lane) miss(ctx context.Context, o *job, e *entry) (err error) {
 	if e.outcome == nil && !o.expired && (o.delivered > 1 || o.sequence <= l.sure.Load()) { // else nobody has had it before
 		o.expired, err = l.ledger.mayLack(ctx, o.stored)
 	}
@@ -207,7 +207,7 @@ func (l *lane) miss(ctx context.Context, o *order, e *entry) (err error) {
 }
 
 // recallStep returns what is known of the attempts at a step: our own memory, else what the ledger says.
-func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
+func (l *lane) recallStep(o *job, s step, e *entry) *attempts {
 	lost := e.outcome == nil && (o.expired || o.putBack())
 	a := l.memory.recall(s.kind, s.key)
 	if a != nil {
@@ -233,7 +233,7 @@ func (l *lane) recallStep(o *order, s step, e *entry) *attempts {
 }
 
 // attempt reads back if need be, makes the call, and calls then when it is proven that it took effect.
-func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attempts, then func(*entry, *attempts) end) end {
+func (l *lane) attempt(ctx context.Context, o *job, s step, e *entry, a *attempts, then func(*entry, *attempts) end) end {
 	asked := a.open
 	if asked {
 		settling := complaintSettling
@@ -312,7 +312,7 @@ func (l *lane) attempt(ctx context.Context, o *order, s step, e *entry, a *attem
 // askComplaint reads back whether the step took effect. It returns how the delivery ends, or nil if the step did not take
 // effect and may be sent (again). untried says that no call of ours can have taken effect: then a refusal to show the complaint is answer
 // enough, since it may be none of this merchant's.
-func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *attempts, untried bool, then func(*entry, *attempts) end) *end {
+func (l *lane) askComplaint(ctx context.Context, o *job, s step, e *entry, a *attempts, untried bool, then func(*entry, *attempts) end) *end {
 	stop := func(e end) *end { return &e }
 	state, err := l.readComplaint(ctx, o, e.firstAt)
 	if errors.Is(err, errNoTurn) {
@@ -340,7 +340,7 @@ func (l *lane) askComplaint(ctx context.Context, o *order, s step, e *entry, a *
 }
 
 // succeed records that a step is done.
-func (l *lane) succeed(ctx context.Context, o *order, s step, e *entry, a *attempts) end {
+func (l *lane) succeed(ctx context.Context, o *job, s step, e *entry, a *attempts) end {
 	out := &messages.Outcome{Kind: s.kind, Key: s.key, Status: messages.StatusSucceeded, Attempts: max(int(a.writes), 1)}
 	if _, err := l.writeAs(ctx, o, e, out, note{digest: s.digest, firstAt: e.firstAt}); err != nil {
 		// Crash here, or a publish in doubt: WeChat Pay has it, `started` stands. The redelivery reads back and records it.
@@ -352,7 +352,7 @@ func (l *lane) succeed(ctx context.Context, o *order, s step, e *entry, a *attem
 }
 
 // sendRefund puts a decision's refund on the refund subject and awaits the stream's confirmation.
-func (l *lane) sendRefund(ctx context.Context, o *order, d *messages.DecisionCommand) error {
+func (l *lane) sendRefund(ctx context.Context, o *job, d *messages.DecisionCommand) error {
 	refund := d.RefundStep()
 	if refund == nil {
 		return nil
@@ -368,7 +368,7 @@ func (l *lane) sendRefund(ctx context.Context, o *order, d *messages.DecisionCom
 }
 
 // stepOf is the call that a complaint command stands for: the delivered one, or a step of it.
-func (l *lane) stepOf(o *order, cmd messages.Command) step {
+func (l *lane) stepOf(o *job, cmd messages.Command) step {
 	s := step{kind: cmd.Kind(), key: cmd.Key(), digest: cmd.Digest()}
 	switch c := cmd.(type) {
 	case *messages.ReplyCommand:
@@ -391,7 +391,7 @@ func (l *lane) stepOf(o *order, cmd messages.Command) step {
 	return s
 }
 
-func complaintResponse(o *order, r *messages.ReplyParams) *wxpay.ComplaintResponse {
+func complaintResponse(o *job, r *messages.ReplyParams) *wxpay.ComplaintResponse {
 	out := &wxpay.ComplaintResponse{
 		ComplaintedMchID: r.ComplaintedMchID, ResponseContent: r.ResponseContent, ResponseImages: o.mediaIDs(r.ResponseImages),
 		JumpURL: r.JumpURL, JumpURLText: r.JumpURLText,
@@ -404,7 +404,7 @@ func complaintResponse(o *order, r *messages.ReplyParams) *wxpay.ComplaintRespon
 
 // refundProgress carries the fields of the chosen action only.
 // Source: developers.weixin.qq.com/community, 000c42954683506f18401c7c168c00, 2026-08: a decision with the fields of both was refused.
-func refundProgress(o *order, c *messages.DecisionCommand) *wxpay.RefundProgress {
+func refundProgress(o *job, c *messages.DecisionCommand) *wxpay.RefundProgress {
 	p := &wxpay.RefundProgress{Action: string(c.Action), Remark: c.Remark}
 	if c.Action == messages.ActionApprove {
 		p.LaunchRefundDay = c.LaunchRefundDay

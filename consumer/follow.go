@@ -66,7 +66,7 @@ func (f followed) size() int {
 }
 
 // follow schedules the first look at a refund and returns when the stream has confirmed it.
-func (l *lane) follow(ctx context.Context, o *order, attempts int) error {
+func (l *lane) follow(ctx context.Context, o *job, attempts int) error {
 	kept, _ := messages.KeepHeaders(messages.Header(o.header))
 	f := followed{Header: nats.Header{}, Command: o.body, key: o.cmd.Key()}
 	maps.Copy(f.Header, kept)

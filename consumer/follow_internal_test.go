@@ -27,10 +27,10 @@ func TestRefundsAcceptedTogetherShareASchedule(t *testing.T) {
 		<-goOn
 		return l.followAll(all)
 	}
-	orders := map[string]*order{}
+	orders := map[string]*job{}
 	written := make(chan error)
 	follow := func(key, body string, header nats.Header) {
-		o := &order{header: header, body: []byte(body), sequence: uint64(len(orders) + 1), kind: messages.KindRefund, began: time.UnixMilli(1).UTC()}
+		o := &job{header: header, body: []byte(body), sequence: uint64(len(orders) + 1), kind: messages.KindRefund, began: time.UnixMilli(1).UTC()}
 		var malformed *messages.MalformedError
 		if o.cmd, malformed = l.decode(o.kind, header, o.body); malformed != nil {
 			t.Fatal(malformed)

@@ -11,8 +11,8 @@ import (
 	"wxpay-worker/messages"
 )
 
-// order is a delivered command on its way through a lane.
-type order struct {
+// job is a delivered command on its way through a lane. (Not an order: those are WeChat Pay's, which refunds are for.)
+type job struct {
 	*delivery        // by which it came; that of a settlement may bring several
 	subject   string // the command's, as all of this; a settlement is delivered on another
 	sequence  uint64
@@ -34,9 +34,9 @@ type order struct {
 	media     map[string]string // media_ids of the pictures that the command names as objects, by their references
 }
 
-// newOrder is the order that a lane's delivery is.
-func (l *lane) newOrder(d *delivery) *order {
-	o := &order{
+// newJob is the job that a lane's delivery brings.
+func (l *lane) newJob(d *delivery) *job {
+	o := &job{
 		delivery: d, subject: d.msg.Subject, sequence: d.sequence, stored: d.stored, header: d.msg.Header, body: d.msg.Data, began: l.clock.Now(),
 	}
 	_, o.kind, _ = l.subjects.ParseCommand(d.msg.Subject) // one of the lane's: the stream takes no others
@@ -49,13 +49,13 @@ const storesApart = 5 * time.Second
 
 // storedAfter reports whether the command was stored when a message of another stream was there already. Its sequence may say otherwise, if
 // the stream was made anew, or restored from a backup, in between: then sequences are given out once more.
-func (o *order) storedAfter(at time.Time) bool { return o.stored.After(at.Add(storesApart)) }
+func (o *job) storedAfter(at time.Time) bool { return o.stored.After(at.Add(storesApart)) }
 
 // putBack reports whether the command has been a dead letter before, by its headers.
-func (o *order) putBack() bool { return headerUint(o.header, messages.HeaderReplays) > 0 }
+func (o *job) putBack() bool { return headerUint(o.header, messages.HeaderReplays) > 0 }
 
 // sum is the command's digest.
-func (o *order) sum() string {
+func (o *job) sum() string {
 	if o.digest == "" {
 		o.digest = o.cmd.Digest()
 	}
@@ -77,7 +77,7 @@ type end struct {
 }
 
 // handle carries out one delivery, from decoding to acknowledgement. Nothing is acknowledged before its record is confirmed.
-func (l *lane) handle(ctx context.Context, o *order, ready <-chan struct{}, done func()) {
+func (l *lane) handle(ctx context.Context, o *job, ready <-chan struct{}, done func()) {
 	defer done()
 	if o.observed == nil {
 		ctx = l.begin(ctx, o)
@@ -96,7 +96,7 @@ func (l *lane) handle(ctx context.Context, o *order, ready <-chan struct{}, done
 }
 
 // contain turns a panic into a dead letter: a command that panics once would do so at every redelivery.
-func (l *lane) contain(ctx context.Context, o *order) end {
+func (l *lane) contain(ctx context.Context, o *job) end {
 	e, panicked := l.protect(func() end { return l.carryOut(ctx, o) })
 	if !panicked {
 		return e
@@ -122,7 +122,7 @@ func (l *lane) protect(f func() end) (e end, panicked bool) {
 }
 
 // carryOut decides what a delivery is for and does it.
-func (l *lane) carryOut(ctx context.Context, o *order) end {
+func (l *lane) carryOut(ctx context.Context, o *job) end {
 	if letter, err := l.letterOf(ctx, o); err != nil {
 		return again("dead letters unread", l.retry.Initial, err)
 	} else if letter != nil {
@@ -154,7 +154,7 @@ func (l *lane) carryOut(ctx context.Context, o *order) end {
 }
 
 // finish tells the server what became of the delivery, and the log its whole story.
-func (l *lane) finish(ctx context.Context, o *order, e end) {
+func (l *lane) finish(ctx context.Context, o *job, e end) {
 	l.suspicion.note(o, e) // before it can come again
 	if e.again && l.uncalled(o) {
 		l.untouched.note(o.delivery)
@@ -179,7 +179,7 @@ func (l *lane) finish(ctx context.Context, o *order, e end) {
 }
 
 // report tells the log, and the observer, how a delivery ended, and what went wrong when the server was told.
-func (l *lane) report(ctx context.Context, o *order, e end, err error) {
+func (l *lane) report(ctx context.Context, o *job, e end, err error) {
 	r := l.result(o, e, errors.Join(e.err, err))
 	l.logEnd(o, e, r)
 	if o.observed != nil {
@@ -204,7 +204,7 @@ func (l *lane) inVain(key string, verdict Verdict, a *attempts, later end) (e en
 
 // laterOrExhausted ends a delivery whose attempt provably did nothing: the command comes again, or, if its tries have run out, becomes the
 // dead letter that why describes.
-func (l *lane) laterOrExhausted(ctx context.Context, o *order, key, subMchID string, why deadEnd) end {
+func (l *lane) laterOrExhausted(ctx context.Context, o *job, key, subMchID string, why deadEnd) end {
 	e, held := l.inVain(key, Transient, why.attempts, again(Transient.String(), l.retry.Delay(int(why.attempts.writes)), why.cause))
 	if !held && l.ranOut(why.attempts, subMchID) {
 		return l.bury(ctx, o, why)
@@ -214,7 +214,7 @@ func (l *lane) laterOrExhausted(ctx context.Context, o *order, key, subMchID str
 
 // laterOrGivenUp ends a delivery that met trouble before its call: while it read back, or uploaded a picture. The lane is held over it; or its
 // tries have run out, and it becomes the dead letter that why describes; or it comes again as later says.
-func (l *lane) laterOrGivenUp(ctx context.Context, o *order, key, subMchID string, verdict Verdict, later end, why deadEnd) end {
+func (l *lane) laterOrGivenUp(ctx context.Context, o *job, key, subMchID string, verdict Verdict, later end, why deadEnd) end {
 	if held := l.heldOver(key, verdict, later); held != nil {
 		return *held
 	}
@@ -243,7 +243,7 @@ func (l *lane) unrecorded(verdict string, a *attempts, err error) end {
 
 // record publishes what became of a refund, and sees to it that one without an end is followed, and returns how the delivery
 // ends.
-func (l *lane) record(ctx context.Context, o *order, e *entry, a *attempts, out *messages.Outcome) end {
+func (l *lane) record(ctx context.Context, o *job, e *entry, a *attempts, out *messages.Outcome) end {
 	goesOn := out.Status == messages.StatusAccepted || out.Status == messages.StatusAbnormal
 	if goesOn && !l.scheduled.has(o.sequence) {
 		if err := l.follow(ctx, o, out.Attempts); err != nil {
@@ -265,11 +265,11 @@ func (l *lane) record(ctx context.Context, o *order, e *entry, a *attempts, out 
 }
 
 // write fills in what all outcomes share and records one.
-func (l *lane) write(ctx context.Context, o *order, e *entry, out *messages.Outcome) (*entry, error) {
+func (l *lane) write(ctx context.Context, o *job, e *entry, out *messages.Outcome) (*entry, error) {
 	return l.writeAs(ctx, o, e, out, note{digest: o.sum(), firstAt: e.firstAt})
 }
 
-func (l *lane) writeAs(ctx context.Context, o *order, e *entry, out *messages.Outcome, n note) (*entry, error) {
+func (l *lane) writeAs(ctx context.Context, o *job, e *entry, out *messages.Outcome, n note) (*entry, error) {
 	out.MchID, out.At, out.Final = l.mchid, l.clock.Now(), out.Status.Final()
 	if o.cmd != nil {
 		out.ID, out.Metadata, out.ComplaintID = o.cmd.Base().ID, o.cmd.Base().Metadata, o.cmd.Complaint()

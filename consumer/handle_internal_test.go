@@ -18,7 +18,7 @@ func TestADuplicateIsForgotten(t *testing.T) {
 	if malformed != nil {
 		t.Fatal(malformed)
 	}
-	o := &order{delivery: &delivery{delivered: 1}, kind: messages.KindRefund, sequence: 1, cmd: cmd}
+	o := &job{delivery: &delivery{delivered: 1}, kind: messages.KindRefund, sequence: 1, cmd: cmd}
 	e, err := l.ledger.read(t.Context(), l.mchid, o.kind, "R1")
 	if err == nil {
 		_, err = l.write(t.Context(), o, e, &messages.Outcome{Kind: o.kind, Key: "R1", Status: messages.StatusAccepted, Refund: &messages.Refund{OutRefundNo: "R1"}})
@@ -41,8 +41,8 @@ func TestAPanicEndsItsTurn(t *testing.T) {
 	made, _ := laneOf(t, 0)
 	rate := Rate{N: 6, Per: 60 * time.Millisecond}
 	m := Merchant{MchID: "1900000001", Refunds: struct{ Refunds }{}, Complaints: struct{ Complaints }{}, Quota: Quota{Queries: rate, Complaints: rate}}
-	order := func(cmd messages.Command) *order {
-		return &order{cmd: cmd, delivery: &delivery{clock: made.clock, ackWait: made.ackWait, leased: made.clock.Now()}}
+	order := func(cmd messages.Command) *job {
+		return &job{cmd: cmd, delivery: &delivery{clock: made.clock, ackWait: made.ackWait, leased: made.clock.Now()}}
 	}
 	refunds, complaints := newLane(made.shared, m, familyRefund), newLane(made.shared, m, familyComplaint)
 	for name, c := range map[string]struct {

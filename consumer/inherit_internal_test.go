@@ -50,7 +50,7 @@ func laneOf(t *testing.T, n int) (*lane, jetstream.Stream) {
 func TestAnOlderCommandIsNotGoneAtAReplicaThatIsBehind(t *testing.T) {
 	t.Parallel()
 	l, stream := laneOf(t, 2)
-	second := &order{sequence: 2, about: "C1"}
+	second := &job{sequence: 2, about: "C1"}
 	for _, step := range []struct {
 		gone   uint64 // this one is not there, from here on
 		behind bool

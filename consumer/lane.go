@@ -141,21 +141,21 @@ func (l *lane) room() int {
 	return l.concurrency
 }
 
-// receive reads a delivered command and puts it in line: it is the lane's queue.accept. What is wrong with the command is kept in the order.
+// receive reads a delivered command and puts it in line: it is the lane's queue.accept. What is wrong with the command is kept in the job.
 //
 // Deliveries of one refund number, or of one complaint, take turns as they arrived, and let older commands about it go first.
 func (l *lane) receive(d *delivery) func(context.Context) {
 	if l.suspicion.suspected(d) {
 		return func(work context.Context) { l.handleSuspect(work, d) }
 	}
-	o := l.newOrder(d)
+	o := l.newJob(d)
 	o.untouched = l.untouched.take(d)
 	ready, done := l.join(o)
 	return func(work context.Context) { l.handle(work, o, ready, done) }
 }
 
 // join decodes the command and puts it in line.
-func (l *lane) join(o *order) (ready <-chan struct{}, done func()) {
+func (l *lane) join(o *job) (ready <-chan struct{}, done func()) {
 	o.cmd, o.malformed = l.decode(o.kind, o.header, o.body)
 	turn := messages.SeqKey(o.sequence)
 	if o.malformed == nil {
@@ -259,6 +259,6 @@ func (l *lane) doubt(ctx context.Context) {
 }
 
 // forgotten reports whether a delivery that counts as the first should be asked about all the same.
-func (l *lane) forgotten(o *order) bool {
+func (l *lane) forgotten(o *job) bool {
 	return o.sequence <= l.sure.Load() && l.unasked.Add(-1) >= 0
 }

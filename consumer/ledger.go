@@ -128,7 +128,7 @@ const (
 )
 
 // standing compares the entry with a command of the same key.
-func (e *entry) standing(digest string, o *order) standing {
+func (e *entry) standing(digest string, o *job) standing {
 	same := e.digest == digest
 	switch e.status() {
 	case "":

@@ -102,7 +102,7 @@ func (l *line) clear() {
 }
 
 // behind reports whether an older command about the same thing is unfinished, and how long to wait before asking again.
-func (l *lane) behind(ctx context.Context, o *order) (time.Duration, bool, error) {
+func (l *lane) behind(ctx context.Context, o *job) (time.Duration, bool, error) {
 	for {
 		p, any := l.line.first(o.about)
 		if !any || p.sequence >= o.sequence {

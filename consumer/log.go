@@ -27,7 +27,7 @@ const (
 )
 
 // logEnd writes the one line that tells a delivery's whole story. It names commands by their identity, never by content.
-func (l *lane) logEnd(o *order, e end, r Result) {
+func (l *lane) logEnd(o *job, e end, r Result) {
 	f := logrus.Fields{
 		fieldMchID: l.mchid, fieldKind: string(o.kind), fieldSequence: o.sequence, fieldDelivery: o.delivered,
 		fieldVerdict: r.Verdict, fieldTook: r.Took.String(),

@@ -54,7 +54,7 @@ func (l *lane) lookLater(d *delivery, delay time.Duration) {
 
 // lookAt looks at one of the refunds of a delivery.
 func (l *lane) lookAt(work context.Context, d *delivery, f followed) end {
-	o := &order{
+	o := &job{
 		delivery: d, followed: true, kind: messages.KindRefund, subject: l.subjects.Command(l.mchid, messages.KindRefund), header: f.Header, body: f.Command,
 		sequence: headerUint(f.Header, messages.HeaderStreamSeq), began: headerTime(f.Header, messages.HeaderFirstAt),
 	}
@@ -74,7 +74,7 @@ func (l *lane) lookAt(work context.Context, d *delivery, f followed) end {
 }
 
 // look asks what has become of a refund and records it if it has ended.
-func (l *lane) look(ctx context.Context, o *order) end {
+func (l *lane) look(ctx context.Context, o *job) end {
 	cmd, ok := o.cmd.(*messages.RefundCommand)
 	if !ok || cmd.Validate() != nil { // this version cannot read it: a newer one may
 		return end{verdict: "unreadable", goesOn: true}
@@ -142,7 +142,7 @@ func (l *lane) look(ctx context.Context, o *order) end {
 
 // nothingToFollow is how a look ends if the ledger says that its refund has ended, or that the number is another command's by now; nil if there is
 // something to follow.
-func nothingToFollow(e *entry, cmd *messages.RefundCommand, o *order) *end {
+func nothingToFollow(e *entry, cmd *messages.RefundCommand, o *job) *end {
 	switch e.status() {
 	case "", messages.StatusAccepted, messages.StatusAbnormal: // "": the worker died before `accepted`; its command comes again
 		if e.digest != "" && e.digest != cmd.Digest() {

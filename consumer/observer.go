@@ -54,7 +54,7 @@ func (unobserved) Begin(ctx context.Context, _ Delivery) context.Context { retur
 func (unobserved) End(context.Context, Delivery, Result)                 {}
 
 // begin tells the observer of a delivery.
-func (l *lane) begin(ctx context.Context, o *order) context.Context {
+func (l *lane) begin(ctx context.Context, o *job) context.Context {
 	o.observed = &Delivery{
 		MchID: l.mchid, Kind: o.kind, Lane: l.name, Sequence: o.sequence, Delivered: o.delivered, Stored: o.stored,
 		Traceparent: messages.Traceparent(messages.Header(o.header)), Settlement: o.followed,
@@ -63,7 +63,7 @@ func (l *lane) begin(ctx context.Context, o *order) context.Context {
 }
 
 // result is what there is to tell of a delivery's end.
-func (l *lane) result(o *order, e end, err error) Result {
+func (l *lane) result(o *job, e end, err error) Result {
 	r := Result{
 		Verdict: e.verdict, Status: e.status, Reason: e.reason, Again: e.again, Delay: e.delay, Took: l.clock.Now().Sub(o.arrived), Err: err,
 	}

@@ -403,7 +403,7 @@ var errNoTurn = errors.New("no turn")
 //
 // The call is to be made with the returned context. Once it is signed, and before it is sent, that context asks again whether the lane is
 // known to be ours and whether may says yes; if not, the call is not sent and fails with errNoTurn.
-func (l *lane) under(ctx context.Context, o *order, p *pace, may func() bool) (*turn, context.Context, error) {
+func (l *lane) under(ctx context.Context, o *job, p *pace, may func() bool) (*turn, context.Context, error) {
 	t, err := p.turn(func(ready <-chan struct{}) error {
 		l.paused.Add(1)
 		defer func() {

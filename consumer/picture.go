@@ -27,7 +27,7 @@ type media struct {
 
 // upload sees to it that all pictures of the command have media_ids, and returns how the delivery ends if they cannot have. The step is the one
 // that has begun, "" if none has.
-func (l *lane) upload(ctx context.Context, o *order, step string, a *attempts) *end {
+func (l *lane) upload(ctx context.Context, o *job, step string, a *attempts) *end {
 	stop := func(e end) *end { return &e }
 	for _, p := range messages.Pictures(o.cmd) {
 		bucket, name, isRef := messages.ParsePictureRef(p.Name)
@@ -100,7 +100,7 @@ func unfitPicture(image []byte) string {
 }
 
 // mediaID returns the picture's media_id at WeChat Pay, uploading it if it has none.
-func (l *lane) mediaID(ctx context.Context, o *order, step string, a *attempts, image []byte) (string, *end) {
+func (l *lane) mediaID(ctx context.Context, o *job, step string, a *attempts, image []byte) (string, *end) {
 	stop := func(e end) (string, *end) { return "", &e }
 	sum := sha256.Sum256(image)
 	subject := l.subjects.Media(l.mchid, hex.EncodeToString(sum[:]))
@@ -168,7 +168,7 @@ func (l *lane) rememberMedia(ctx context.Context, subject, id string) error {
 }
 
 // mediaIDs are the pictures as WeChat Pay knows them.
-func (o *order) mediaIDs(pictures []string) []string {
+func (o *job) mediaIDs(pictures []string) []string {
 	var ids []string
 	for _, p := range pictures {
 		if id, uploaded := o.media[p]; uploaded {

@@ -48,7 +48,7 @@ func (s *suspicion) suspected(d *delivery) bool {
 }
 
 // note is told how a delivery ended: it confirms or ends a suspicion.
-func (s *suspicion) note(o *order, e end) {
+func (s *suspicion) note(o *job, e end) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !e.again {
@@ -124,7 +124,7 @@ func (s *suspicion) write(metadata map[string]string, alone uint64) {
 
 // handleSuspect handles a delivery of a suspect, alone and with a mark.
 func (l *lane) handleSuspect(ctx context.Context, d *delivery) {
-	o := l.newOrder(d)
+	o := l.newJob(d)
 	o.suspect = true
 	ctx = l.begin(ctx, o)
 	ready, done := l.suspects.take("")
@@ -154,7 +154,7 @@ func (l *lane) handleSuspect(ctx context.Context, d *delivery) {
 	l.handle(ctx, o, ready, done)
 }
 
-func (l *lane) buryPoison(ctx context.Context, o *order) end {
+func (l *lane) buryPoison(ctx context.Context, o *job) end {
 	return l.bury(ctx, o, deadEnd{reason: messages.ReasonPoison, message: "the worker died each time it handled the command"})
 }
 

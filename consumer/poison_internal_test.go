@@ -39,7 +39,7 @@ func TestWhatIsAnsweredIsNoSuspect(t *testing.T) {
 		if s.suspected(d) {
 			t.Errorf("suspected at delivery %d", d.delivered)
 		}
-		s.note(&order{delivery: d, sequence: d.sequence}, again("waits", 0, nil))
+		s.note(&job{delivery: d, sequence: d.sequence}, again("waits", 0, nil))
 	}
 	for n := range uint64(suspectAfter + 1) {
 		if d := (&delivery{sequence: 8, delivered: n + 1}); s.suspected(d) != (d.delivered > suspectAfter) {

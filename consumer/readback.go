@@ -27,7 +27,7 @@ type complaintState struct {
 
 // readComplaint reads a complaint back; began is when we first tried to change it. A refusal to show it says nothing about what has
 // happened, whatever its code: none is documented to mean that there is no such complaint.
-func (l *lane) readComplaint(ctx context.Context, o *order, began time.Time) (*complaintState, error) {
+func (l *lane) readComplaint(ctx context.Context, o *job, began time.Time) (*complaintState, error) {
 	complaintID := o.cmd.Complaint()
 	turn, calling, err := l.under(ctx, o, l.reads, always)
 	if err != nil {

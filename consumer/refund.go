@@ -20,7 +20,7 @@ type Refunds interface {
 // refund carries out one delivery of a refund command, up to the moment at which WeChat Pay has accepted it.
 //
 // The number and the parameters are the command's at every attempt. What may have happened is asked about first.
-func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry) end {
+func (l *lane) refund(ctx context.Context, o *job, cmd *messages.RefundCommand, e *entry) end {
 	a := l.memory.recall(messages.KindRefund, cmd.OutRefundNo)
 	if a == nil {
 		a = &attempts{}
@@ -60,7 +60,7 @@ func (l *lane) refund(ctx context.Context, o *order, cmd *messages.RefundCommand
 }
 
 // uncalled reports whether nobody has made a call for a refund yet, as far as is known when a delivery of it ends.
-func (l *lane) uncalled(o *order) bool {
+func (l *lane) uncalled(o *job) bool {
 	cmd, ok := o.cmd.(*messages.RefundCommand)
 	if !ok || o.wrote || o.delivered > 1 && !o.untouched {
 		return false
@@ -79,7 +79,7 @@ const throttledDelay = time.Minute
 
 // askRefund reads back whether the refund exists. It ends the delivery, unless it has shown that the refund can be asked for
 // without doing so twice.
-func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) (end, bool) {
+func (l *lane) askRefund(ctx context.Context, o *job, cmd *messages.RefundCommand, e *entry, a *attempts) (end, bool) {
 	turn, calling, err := l.under(ctx, o, l.reads, always)
 	if err != nil {
 		return again("out of budget", 0, err), true
@@ -121,7 +121,7 @@ func (l *lane) askRefund(ctx context.Context, o *order, cmd *messages.RefundComm
 }
 
 // createRefund makes the one call that moves money.
-func (l *lane) createRefund(ctx context.Context, o *order, cmd *messages.RefundCommand, e *entry, a *attempts) end {
+func (l *lane) createRefund(ctx context.Context, o *job, cmd *messages.RefundCommand, e *entry, a *attempts) end {
 	turn, calling, err := l.under(ctx, o, l.writes, o.mayWrite)
 	if err != nil {
 		return again("out of budget", 0, err)
