@@ -85,18 +85,17 @@ func (l *lane) look(ctx context.Context, o *job) end {
 	}
 	accepted := headerTime(o.header, headerAcceptedAt)
 	if e.status() == messages.StatusAccepted && e.commandSeq > o.sequence && e.digest == cmd.Digest() {
-		// What this followed was given up, and sent again: it is that which is followed now, and has all the time there is.
+		// What this followed was given up, and sent again. Once that is told, it is the later try which is followed, and has all the time there is.
+		if e, buried := l.buried(ctx, o, cmd); buried && e.again {
+			return e
+		}
 		o.sequence, accepted = e.commandSeq, e.outcome.At
 	}
 	givenUp := l.clock.Now().Sub(accepted) >= l.settlement.GiveUp
 	if givenUp || o.delivered > 1 { // somebody may have given it up sooner than we would
 		// Crash after the dead letter was stored: it is there, its `failed` may not be.
-		letter, err := l.letters.Find(ctx, l.mchid, messages.KindRefund, cmd.OutRefundNo, o.sequence)
-		if err == nil {
-			return l.announce(ctx, o, &letter.DeadLetter, letter.Sequence)
-		}
-		if !errors.Is(err, dlq.ErrNotFound) {
-			return again("dead letters unread", l.retry.Initial, err)
+		if e, buried := l.buried(ctx, o, cmd); buried {
+			return e
 		}
 	}
 	if stop := nothingToFollow(e, cmd, o); stop != nil {
@@ -154,4 +153,16 @@ func nothingToFollow(e *entry, cmd *messages.RefundCommand, o *job) *end {
 		return nil
 	}
 	return &end{verdict: "ended before", status: e.status()}
+}
+
+// buried tells of the dead letter that a refund which is followed has, if it has one, and returns how its look ends then.
+func (l *lane) buried(ctx context.Context, o *job, cmd *messages.RefundCommand) (e end, buried bool) {
+	letter, err := l.letters.Find(ctx, l.mchid, messages.KindRefund, cmd.OutRefundNo, o.sequence)
+	switch {
+	case err == nil:
+		return l.announce(ctx, o, &letter.DeadLetter, letter.Sequence), true
+	case errors.Is(err, dlq.ErrNotFound):
+		return end{}, false
+	}
+	return again("dead letters unread", l.retry.Initial, err), true
 }
