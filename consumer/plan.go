@@ -123,7 +123,11 @@ func (d Difference) String() string {
 	case d.Step == StepChange:
 		return fmt.Sprintf("%s %s → %s", d.Setting, d.Have, d.Want)
 	}
-	return fmt.Sprintf("%s %s, not %s: %s", d.Setting, d.Have, d.Want, d.Why)
+	text := fmt.Sprintf("%s %s, not %s", d.Setting, d.Have, d.Want)
+	if d.Why != "" {
+		text += ": " + d.Why
+	}
+	return text
 }
 
 // Step is what becomes of a difference.

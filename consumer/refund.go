@@ -95,7 +95,7 @@ func (l *lane) askRefund(ctx context.Context, o *job, cmd *messages.RefundComman
 		return l.bury(ctx, o, conflictWith(cmd.OutRefundNo)), true
 	case err == nil:
 		return l.record(ctx, o, e, a, refundOutcome(cmd, found, max(int(a.writes), 1))), true
-	case absent(err):
+	case wxpay.NoSuchRefund(err):
 		l.troubled(cmd.Key(), Rejected, err)
 		// A query does not see the newest refunds: what it does not show is believed only a minute after the last attempt.
 		if young := absenceDelay - l.clock.since(a.last); young > 0 {

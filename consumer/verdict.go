@@ -169,12 +169,6 @@ func itsOwn(err error, subMchID string) bool {
 	return classify(callRead, err) == Rejected || ours(err) && subMchID != ""
 }
 
-// absent reports whether a query has provably found no such refund.
-func absent(err error) bool {
-	var e *wxpay.Error
-	return errors.As(err, &e) && classify(callRead, err) == Rejected && (e.Code == "RESOURCE_NOT_EXISTS" || e.Code == "REFUNDNOTEXIST")
-}
-
 // notEnough reports whether a refund was refused for want of money.
 func notEnough(err error) bool {
 	return errors.Is(err, wxpay.ErrNotEnough) || errors.Is(err, wxpay.ErrV2NotEnough)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 	"time"
@@ -73,6 +74,13 @@ var (
 	ErrTradeOverdue        error = &Error{Code: "TRADE_OVERDUE"}
 	ErrRefundFeeMismatch   error = &Error{Code: "REFUND_FEE_MISMATCH"}
 )
+
+// NoSuchRefund reports whether a query, of either version, has provably found no refund under the number: 404 RESOURCE_NOT_EXISTS, or
+// REFUNDNOTEXIST. Within a minute after a CreateRefund that says nothing (QueryRefund).
+func NoSuchRefund(err error) bool {
+	e, answered := errors.AsType[*Error](err)
+	return answered && e.Proven && (e.HTTPStatus == http.StatusNotFound && e.Code == "RESOURCE_NOT_EXISTS" || e.HTTPStatus == http.StatusOK && e.Code == "REFUNDNOTEXIST")
+}
 
 func (e *Error) Error() string {
 	var b strings.Builder

@@ -81,7 +81,7 @@ func (k *checking) judge(ctx context.Context, m *credentials, host, version stri
 	refusal, refused := errors.AsType[*wxpay.Error](err)
 	f := finding{Check: "wechatpay", Subject: subject, Status: checkWrong}
 	switch {
-	case errors.Is(err, wxpay.ErrResourceNotExists) && refusal.Proven, errors.Is(err, wxpay.ErrV2RefundNotExist) && refusal.Proven:
+	case wxpay.NoSuchRefund(err):
 		f.Status, f.Detail = checkOK, "answers, and the answer is proven"
 	case refused && refusal.Proven && m.subMerchants && ofNoSubMerchant[refusal.Code]:
 		f.Status, f.Detail = checkOK, "answers, and the answer is proven ("+refusal.Code+", since no sub-merchant was named)"

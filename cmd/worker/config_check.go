@@ -78,6 +78,7 @@ func (c *Config) checkMerchant(key string, m *MerchantConfig, known map[string]b
 	known[m.MchID] = true
 	c.must(len(m.SerialNo) >= 8 && len(m.SerialNo) <= 64 && isAll(m.SerialNo, isHex), key+".serial_no",
 		"the serial number of the merchant API certificate, in hex (openssl x509 -serial -noout -in apiclient_cert.pem)")
+	c.must(m.Quota.Queries.Calls != 1, key+".quota.queries", "at least 2: looks at accepted refunds and read-backs have a share each")
 	ids := map[string]bool{}
 	for i, k := range m.PublicKeys {
 		at := fmt.Sprintf("%s.public_keys[%d].id", key, i)

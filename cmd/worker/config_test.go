@@ -157,6 +157,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"refund_api", aMerchant + "    refund_api: v4\n", "merchants[0].refund_api: expected v3 or v2"},
 		{"quota", aMerchant + "    quota: {refunds: 150}\n", "worker.yaml:6: merchants[0].quota.refunds: expected a rate such as 150/s"},
 		{"quota unit", aMerchant + "    quota: {complaints: 60/h}\n", "merchants[0].quota.complaints: expected a rate"},
+		{"quota for one", aMerchant + "    quota: {queries: 1/s}\n", "merchants[0].quota.queries: expected at least 2"},
 		{"quota negative", aMerchant + "    quota: {queries: -1/s}\n", "merchants[0].quota.queries: expected a rate"},
 		{"api_v3_key_file missing", aMerchant + "    platform_certificates: {}\n", "merchants[0].platform_certificates.api_v3_key_file: expected the file"},
 		{"v2 without appid", aMerchant + "    v2: {api_key_file: k}\n", "merchants[0].v2.appid: expected the appid"},

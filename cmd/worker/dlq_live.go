@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -103,7 +102,7 @@ func (d *deadLetters) inquiry(a *app, mchid string) (*inquiry, error) {
 func askRefund(ctx context.Context, q *inquiry, want *messages.RefundParams) (*liveRefund, error) {
 	out := &liveRefund{OutRefundNo: want.OutRefundNo}
 	got, err := q.Refunds.QueryRefund(ctx, want.OutRefundNo, want.SubMchID)
-	if isAbsent(err) {
+	if wxpay.NoSuchRefund(err) {
 		return out, nil
 	}
 	if err != nil {
@@ -112,12 +111,6 @@ func askRefund(ctx context.Context, q *inquiry, want *messages.RefundParams) (*l
 	out.Found, out.RefundID, out.Status, out.SuccessTime = true, got.RefundID, got.Status, got.SuccessTime
 	out.Same = consumer.SameRefund(want, got)
 	return out, nil
-}
-
-// isAbsent reports whether a query has provably found no such refund, in version 3 or 2.
-func isAbsent(err error) bool {
-	e, ok := errors.AsType[*wxpay.Error](err)
-	return ok && e.Proven && (e.HTTPStatus == http.StatusNotFound && e.Code == "RESOURCE_NOT_EXISTS" || e.Code == "REFUNDNOTEXIST")
 }
 
 func askComplaint(ctx context.Context, q *inquiry, id string, reply *messages.ReplyParams) (*liveComplaint, error) {

@@ -141,7 +141,7 @@ func TestAlertRules(t *testing.T) {
 			if names := unknown(t, r.Expr); len(names) > 0 {
 				t.Errorf("%s: no such metric: %q", r.Alert, names)
 			}
-			if r.Alert == "" || seen[r.Alert] || !strings.Contains(r.Expr, "wxpay_") || r.Labels["severity"] == "" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
+			if r.Alert == "" || seen[r.Alert] || !strings.Contains(r.Expr, "wxpay") || r.Labels["severity"] == "" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
 				t.Errorf("incomplete, or there twice: %+v", r)
 			}
 			seen[r.Alert] = true
