@@ -19,7 +19,8 @@ import (
 // wait, unharmed and uncounted; then one at a time is let through, until one succeeds.
 //
 // It is a pause of the lane's consumer on the server, so that it holds for the whole fleet, survives restarts, shows in any
-// NATS tool and can be ended by a person. The reason is in the consumer's metadata.
+// NATS tool and can be ended by a person. The reason is in the consumer's metadata, as is when the lane was held: who takes it over knows by
+// that for how long commands have not grown older.
 type hold struct {
 	mu      sync.Mutex
 	times   int                 // holds since the last success; guarded by mu, as all below
@@ -33,7 +34,8 @@ type hold struct {
 }
 
 const (
-	holdMetadata = "wxpay_hold"
+	holdMetadata = "wxpay_hold"     // the reason
+	heldMetadata = "wxpay_held"     // the newest spans
 	maxHold      = 10 * time.Minute // between two probes: somebody may have mended it meanwhile
 	// troublesome is how many different commands in a row must meet an outage or a missing permission before it is believed
 	// to be the lane's: until then it may be the command's.
@@ -179,6 +181,7 @@ func (l *lane) adoptHold(info *jetstream.ConsumerInfo) {
 	reason := info.Config.Metadata[holdMetadata]
 	l.hold.mu.Lock()
 	defer l.hold.mu.Unlock()
+	l.hold.spans.merge(spansOf(info.Config.Metadata[heldMetadata], l.clock))
 	switch {
 	case reason == "" && l.hold.reason != "" && l.hold.told:
 		l.hold.times, l.hold.until, l.hold.reason = 0, time.Time{}, ""
@@ -187,8 +190,8 @@ func (l *lane) adoptHold(info *jetstream.ConsumerInfo) {
 		if info.Paused {
 			l.hold.until = l.clock.Now().Add(time.Duration(float64(info.PauseRemaining) / float64(l.clock.Wall(time.Second)) * float64(time.Second)))
 		}
-		now := l.clock.moment()
-		l.hold.spans.hold(now, max(now, l.clock.momentOf(l.hold.until)), true)
+		now := l.clock.moment() // the newest hold goes on, also if nobody has served the lane since
+		l.hold.spans.hold(now, max(now, l.clock.momentOf(l.hold.until)), len(l.hold.spans) == 0)
 	}
 }
 
@@ -225,7 +228,11 @@ func (l *lane) tell(ctx context.Context, reason string, until time.Time) error {
 			return fmt.Errorf("pause lane %s: %w", l.name, err)
 		}
 	}
+	l.hold.mu.Lock()
+	held := l.hold.spans.text(l.clock)
+	l.hold.mu.Unlock()
 	return l.annotate(ctx, func(metadata map[string]string) {
+		metadata[heldMetadata] = held
 		delete(metadata, holdMetadata)
 		if reason != "" {
 			metadata[holdMetadata] = reason

@@ -121,7 +121,7 @@ func TestWhatCannotBeCarriedAnyMore(t *testing.T) {
 // it is tried.
 func TestWhatWasNotTriedYetIsNoOlderAfterARestart(t *testing.T) {
 	t.Parallel()
-	const maxAge = 8 * time.Minute
+	const maxAge = 20 * time.Minute
 	retries := func(o *consumer.Options) { o.Retry.MaxAge = maxAge }
 	wait := func(b *bench, d time.Duration) { <-time.After(b.Clock.Wall(d)) }
 	credentials := wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"}

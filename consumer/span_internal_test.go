@@ -63,6 +63,61 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+// What a lane's consumer tells of its holds is read back; of ours and others', those that overlap count once.
+func TestSpansAreTold(t *testing.T) {
+	t.Parallel()
+	c := FastClock(1)
+	const minute = moment(time.Minute)
+	var s spans
+	for i := range moment(2 * heldKept) {
+		s.hold(i*10*minute, (i*10+5)*minute, true)
+	}
+	told := spansOf(s.text(c)+" 2026/x nonsense 2026-11-28T20:00:00Z/2026-11-28T19:00:00Z", c)
+	if held := told.within(0, 1000*minute).Round(time.Minute); len(told) != heldKept || held != heldKept*5*time.Minute {
+		t.Errorf("%d spans, held for %s", len(told), held)
+	}
+	s = spans{{0, 10 * minute}, {30 * minute, 40 * minute}}
+	s.merge(spans{{5 * minute, 20 * minute}, {32 * minute, 35 * minute}, {50 * minute, 60 * minute}})
+	if len(s) != 3 || s.within(0, 100*minute) != 40*time.Minute {
+		t.Errorf("merged: %v", s)
+	}
+	s.merge(s)
+	if len(s) != 3 || s.within(0, 100*minute) != 40*time.Minute {
+		t.Errorf("merged with itself: %v", s)
+	}
+}
+
+// Who takes a lane over knows when it was held before, and that a hold goes on: what its commands' records do not tell, since they were not tried
+// meanwhile.
+func TestAHoldIsRememberedByTheLane(t *testing.T) {
+	t.Parallel()
+	l, _ := laneOf(t, 0)
+	if _, err := l.js.CreateConsumer(t.Context(), l.stream, l.config()); err != nil {
+		t.Fatal(err)
+	}
+	now := l.clock.moment()
+	day := 24 * moment(time.Hour)
+	l.hold.spans = spans{{now - 4*day, now - 3*day}, {now - 2*day, now - day/2}}
+	for _, reason := range []string{"HTTP 403 NO_AUTH", ""} {
+		if err := l.tell(t.Context(), reason, l.clock.Now()); err != nil {
+			t.Fatal(err)
+		}
+		c, err := l.js.Consumer(t.Context(), l.stream, l.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := newLane(l.shared, Merchant{MchID: l.mchid}, familyComplaint)
+		next.adopt(c.CachedInfo())
+		want := 60 * time.Hour
+		if reason != "" {
+			want = 72 * time.Hour // up to now
+		}
+		if held := next.heldSince(now-5*day, "").Round(time.Hour); held != want {
+			t.Errorf("%q: held for %s, want %s", reason, held, want)
+		}
+	}
+}
+
 // An entry of which WeChat Pay does not say what it is says nothing.
 func TestAnEntryWithoutAType(t *testing.T) {
 	t.Parallel()
