@@ -125,7 +125,7 @@ func TestWhatWasNotTriedYetIsNoOlderAfterARestart(t *testing.T) {
 	retries := func(o *consumer.Options) { o.Retry.MaxAge = maxAge }
 	wait := func(b *bench, d time.Duration) { <-time.After(b.Clock.Wall(d)) }
 	credentials := wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"}
-	refused := wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"}
+	refused := wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"}
 	for name, begin := range map[string]func(b *bench){
 		"held over credentials": func(b *bench) {
 			b.Sim.Fault(credentials)
@@ -143,6 +143,7 @@ func TestWhatWasNotTriedYetIsNoOlderAfterARestart(t *testing.T) {
 			first := b.End(messages.KindReply, "P1")
 			b.Drained()
 			check(b.T, w.Stop())
+			b.Sim.ClearFaults()
 			wait(b, maxAge+2*time.Minute)
 			w = b.StartVia(c, retries)
 			must(b.Letters.Replay(b.T.Context(), first.DeadLetter, dlq.ReplayOptions{}))

@@ -37,7 +37,7 @@ func TestANewTryInAStreamThatIsNew(t *testing.T) {
 			t.Run(string(s.kind)+"/"+again, func(t *testing.T) {
 				t.Parallel()
 				b := setup(t)
-				refused := wxpaytest.Fault{Endpoint: s.endpoint, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"}
+				refused := wxpaytest.Fault{Endpoint: s.endpoint, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "PARAM_ERROR"}
 				b.Sim.Fault(refused)
 				w := b.Start()
 				b.Publish(messages.KindRefund, `{}`) // one more sequence
@@ -45,6 +45,7 @@ func TestANewTryInAStreamThatIsNew(t *testing.T) {
 				first := b.End(s.kind, s.key)
 				b.Drained()
 				check(t, w.Stop())
+				b.Sim.ClearFaults()
 				b.renew()
 				b.Start()
 				<-time.After(5100 * time.Millisecond) // storesApart
