@@ -42,6 +42,9 @@ func (c *client) follow(ctx context.Context, from jetstream.OrderedConsumerConfi
 	return func(yield func(*event, error) bool) {
 		stream := c.config.subjects().OutcomesStream()
 		consumer, err := c.js.OrderedConsumer(ctx, stream, from)
+		if err == nil && from.DeliverPolicy == jetstream.DeliverNewPolicy {
+			consumer, err = c.fromHere(ctx, stream, consumer, from)
+		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			err = fmt.Errorf("no stream %s: start a worker first, or check nats.prefix", stream)
 		}
@@ -74,6 +77,15 @@ func (c *client) follow(ctx context.Context, from jetstream.OrderedConsumerConfi
 			}
 		}
 	}
+}
+
+// fromHere returns a consumer for all that comes after made was. A connection that is lost before anything has come makes the library begin
+// with what is new then, so that made itself would miss what came meanwhile. (A watcher may not ask the stream where it ends.)
+func (c *client) fromHere(ctx context.Context, stream string, made jetstream.Consumer, from jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	info := made.CachedInfo()
+	from.DeliverPolicy, from.OptStartSeq = jetstream.DeliverByStartSequencePolicy, info.Delivered.Stream+1
+	_ = c.js.DeleteConsumer(ctx, stream, info.Name) // or the server does, when it has been idle for a while
+	return c.js.OrderedConsumer(ctx, stream, from)
 }
 
 // printer writes results, as lines for people or as JSON.
