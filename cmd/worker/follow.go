@@ -58,25 +58,61 @@ func (c *client) follow(ctx context.Context, from jetstream.OrderedConsumerConfi
 			}
 			return
 		}
-		defer arriving.Stop()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		come := arrivals(ctx, arriving)
 		for {
-			m, err := arriving.Next(jetstream.NextContext(ctx))
+			var a arrival
+			select {
+			case a = <-come:
+			case <-ctx.Done():
+			}
 			if ctx.Err() != nil {
 				return
 			}
-			var meta *jetstream.MsgMetadata
-			if err == nil {
-				meta, err = m.Metadata()
-			}
-			if err != nil {
-				yield(nil, fmt.Errorf("follow outcomes: %w", err))
+			if a.err != nil {
+				yield(nil, fmt.Errorf("follow outcomes: %w", a.err))
 				return
 			}
-			if !yield(newEvent(m.Subject(), meta.Sequence.Stream, m.Headers(), m.Data()), nil) {
+			if !yield(a.event, nil) {
 				return
 			}
 		}
 	}
+}
+
+// arrival is an outcome, or why no more of them come.
+type arrival struct {
+	event *event
+	err   error
+}
+
+// arrivals passes on what arrives until ctx ends. While the server has no JetStream the library tries again and heeds no context: whoever waits
+// for an arrival must not wait for it.
+func arrivals(ctx context.Context, arriving jetstream.MessagesContext) <-chan arrival {
+	come := make(chan arrival)
+	context.AfterFunc(ctx, arriving.Stop) // which ends the library's trying, in a moment
+	go func() {                           // ends with ctx, or that moment later
+		for {
+			var a arrival
+			var meta *jetstream.MsgMetadata
+			m, err := arriving.Next(jetstream.NextContext(ctx))
+			if err == nil {
+				meta, err = m.Metadata()
+			}
+			if a.err = err; err == nil {
+				a.event = newEvent(m.Subject(), meta.Sequence.Stream, m.Headers(), m.Data())
+			}
+			select {
+			case come <- a:
+			case <-ctx.Done():
+			}
+			if err != nil || ctx.Err() != nil {
+				return
+			}
+		}
+	}()
+	return come
 }
 
 // fromHere returns a consumer for all that comes after made was. A connection that is lost before anything has come makes the library begin

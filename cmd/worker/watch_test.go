@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"wxpay-worker/internal/natstest"
 	"wxpay-worker/messages"
 )
 
@@ -66,6 +67,14 @@ func (w *cable) set(cut bool) {
 		c.Close()
 	}
 	w.conns = nil
+}
+
+// lead makes it lead to another server, and cuts what is under way.
+func (w *cable) lead(url string) {
+	w.mu.Lock()
+	w.to = strings.TrimPrefix(url, "nats://")
+	w.mu.Unlock()
+	w.set(false)
 }
 
 // reader waits for somebody who waits for outcomes, other than the one named, and returns his name.
@@ -126,5 +135,39 @@ func TestWatchMissesNothing(t *testing.T) {
 	watch.exits(exitDone)
 	if got := watch.out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "accepted") || !strings.Contains(got, "succeeded") {
 		t.Errorf("printed\n%s", got)
+	}
+}
+
+// TestWatchEndsAtOnce: a signal ends it also while the server is there and its JetStream is not.
+func TestWatchEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t)
+	i := &installation{url: server.URL(), nc: natstest.Client(t, server)}
+	i.streams(t, 10)
+	cable := newCable(t, i.url)
+	watch := start(t, "", "watch", "--nats", "nats://"+cable.Addr().String(), "--since", "1h")
+	i.reader(t, "")
+	without := natstest.StartWithoutJetStream(t)
+	nc, err := nats.Connect(without)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	asked, err := nc.SubscribeSync("$JS.API.CONSUMER.CREATE.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	cable.lead(without)
+	if _, err := asked.NextMsg(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	watch.stop()
+	watch.exits(exitDone)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("ended %s after the signal", took)
 	}
 }
