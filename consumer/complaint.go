@@ -37,6 +37,8 @@ type step struct {
 	name   string                          // in a decision's dead letter, "" for the other kinds
 	write  func(ctx context.Context) error // the call
 	shows  func(h *complaintState) found   // what the complaint says of it
+	// pictures must be there before the call: those that it sends and, of the reply inside a decision, those of the decision, which comes next.
+	pictures []messages.Picture
 }
 
 // complaint carries out one delivery of a decision, reply or completion.
@@ -51,12 +53,12 @@ func (l *lane) complaint(ctx context.Context, o *job, e *entry) end {
 		return again("ledger unread", l.retry.Initial, err)
 	}
 	s := l.stepOf(o, o.cmd)
-	if a := l.recallStep(o, s, e); e.status() != messages.StatusStarted {
+	if a := l.recallStep(o, s, e); e.status() != messages.StatusStarted && !a.open { // else of an earlier try, which is asked about first
 		// Not begun yet: now is the time to find out that its refund cannot be carried, or that a picture is missing.
-		if unfit := l.unfit(o.cmd); unfit != nil && !a.open { // else of an earlier try, which is asked about first
+		if unfit := l.unfit(o.cmd); unfit != nil {
 			return l.buryUnfit(ctx, o, unfit, "", a)
 		}
-		if stop := l.upload(ctx, o, "", a); stop != nil {
+		if stop := l.upload(ctx, o, messages.Pictures(o.cmd), "", a); stop != nil {
 			return *stop
 		}
 	}
@@ -254,7 +256,7 @@ func (l *lane) attempt(ctx context.Context, o *job, s step, e *entry, a *attempt
 	if unfit := l.unfit(o.cmd); unfit != nil { // begun before, and it did not happen
 		return l.buryUnfit(ctx, o, unfit, s.name, a)
 	}
-	if stop := l.upload(ctx, o, s.name, a); stop != nil { // likewise
+	if stop := l.upload(ctx, o, s.pictures, s.name, a); stop != nil { // likewise
 		return *stop
 	}
 	turn, calling, err := l.under(ctx, o, l.writes, func() bool {
@@ -369,7 +371,7 @@ func (l *lane) sendRefund(ctx context.Context, o *job, d *messages.DecisionComma
 
 // stepOf is the call that a complaint command stands for: the delivered one, or a step of it.
 func (l *lane) stepOf(o *job, cmd messages.Command) step {
-	s := step{kind: cmd.Kind(), key: cmd.Key(), digest: cmd.Digest()}
+	s := step{kind: cmd.Kind(), key: cmd.Key(), digest: cmd.Digest(), pictures: messages.Pictures(o.cmd)}
 	switch c := cmd.(type) {
 	case *messages.ReplyCommand:
 		s.write = func(ctx context.Context) error {
@@ -377,7 +379,9 @@ func (l *lane) stepOf(o *job, cmd messages.Command) step {
 		}
 		s.shows = func(state *complaintState) found { return state.replied(&c.ReplyParams) }
 	case *messages.DecisionCommand:
-		s.name = stepDecision
+		alone := *c
+		alone.Reply = nil // that has been sent by then, and its pictures may be gone
+		s.name, s.pictures = stepDecision, messages.Pictures(&alone)
 		s.write = func(ctx context.Context) error {
 			return l.merchant().Complaints.UpdateRefundProgress(ctx, c.ComplaintID, refundProgress(o, c))
 		}

@@ -25,11 +25,11 @@ type media struct {
 	MediaID string `json:"media_id"`
 }
 
-// upload sees to it that all pictures of the command have media_ids, and returns how the delivery ends if they cannot have. The step is the one
+// upload sees to it that pictures of the command have media_ids, and returns how the delivery ends if they cannot have. The step is the one
 // that has begun, "" if none has.
-func (l *lane) upload(ctx context.Context, o *job, step string, a *attempts) *end {
+func (l *lane) upload(ctx context.Context, o *job, pictures []messages.Picture, step string, a *attempts) *end {
 	stop := func(e end) *end { return &e }
-	for _, p := range messages.Pictures(o.cmd) {
+	for _, p := range pictures {
 		bucket, name, isRef := messages.ParsePictureRef(p.Name)
 		if _, known := o.media[p.Name]; known || !isRef {
 			continue

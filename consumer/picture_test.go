@@ -14,6 +14,7 @@ import (
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/consumer/consumertest"
+	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay/wxpaytest"
 )
@@ -292,4 +293,62 @@ func TestBreakingAroundTheEndOfWhatHasBegun(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Once a decision's reply is there its pictures are not needed any more: the decision goes on without them, in its next try or put back later.
+func TestADecisionDoesNotNeedThePicturesOfAReplyThatWasSent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	store := b.put(map[string][]byte{"a.png": picture(1)})
+	arrived, hold := make(chan struct{}, 1), make(chan struct{})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Answer: wxpaytest.Answer429, Arrived: arrived, Hold: hold})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Answer: wxpaytest.AnswerRefusal})
+	b.Start()
+	b.Publish(messages.KindDecision, decisionWith("a.png"))
+	<-arrived
+	check(t, store.Delete(t.Context(), "a.png"))
+	close(hold)
+	failed := b.Await("D1 failed", func(e consumertest.Event) bool {
+		return e.Kind == messages.KindDecision && e.Status == messages.StatusFailed
+	})
+	if failed.Error.Reason != messages.ReasonRejected {
+		t.Fatalf("%+v %+v", failed.Outcome, failed.Error)
+	}
+	b.Drained()
+	must(b.Letters.Replay(t.Context(), failed.DeadLetter, dlq.ReplayOptions{}))
+	e := b.Await("D1 again", func(e consumertest.Event) bool {
+		return e.Kind == messages.KindDecision && (e.Status == messages.StatusSucceeded || e.DeadLetter > failed.DeadLetter)
+	})
+	if e.Status != messages.StatusSucceeded {
+		t.Errorf("put back: %+v %+v", e.Outcome, e.Error)
+	}
+	b.Drained()
+	check(t, b.Sim.CheckBooks())
+}
+
+// A reply that may have been sent is looked for when it is put back, also if its picture has gone meanwhile.
+func TestAReplyThatMayHaveBeenSentIsAskedAboutWithoutItsPicture(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	store := b.put(map[string][]byte{"a.png": picture(1)})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintDetail, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 404, Code: "RESOURCE_NOT_EXISTS"})
+	b.Start(func(o *consumer.Options) { o.Retry.MaxAge, o.Retry.Max = 10*time.Minute, 30*time.Second })
+	b.Publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/a.png"))
+	failed := b.End(messages.KindReply, "P1")
+	if failed.Error == nil || failed.Error.Reason != messages.ReasonUnresolved {
+		t.Fatalf("%+v %+v", failed.Outcome, failed.Error)
+	}
+	b.Drained()
+	b.Sim.ClearFaults()
+	check(t, store.Delete(t.Context(), "a.png"))
+	must(b.Letters.Replay(t.Context(), failed.DeadLetter, dlq.ReplayOptions{Unresolved: true}))
+	e := b.Await("P1 again", func(e consumertest.Event) bool {
+		return e.Kind == messages.KindReply && (e.Status == messages.StatusSucceeded || e.DeadLetter > failed.DeadLetter)
+	})
+	if e.Status != messages.StatusSucceeded {
+		t.Errorf("put back: %+v %+v", e.Outcome, e.Error)
+	}
+	b.Drained()
+	check(t, b.Sim.CheckBooks())
 }
