@@ -312,10 +312,13 @@ func (l *lane) attempt(ctx context.Context, o *job, s step, e *entry, a *attempt
 }
 
 // askComplaint reads back whether the step took effect. It returns how the delivery ends, or nil if the step did not take
-// effect and may be sent (again). untried says that no call of ours can have taken effect: then a refusal to show the complaint is answer
-// enough, since it may be none of this merchant's.
+// effect and may be sent (again). untried says that no call of ours can have taken effect: then a reply is not there, whoever said the same, and
+// a refusal to show the complaint is answer enough, since it may be none of this merchant's.
 func (l *lane) askComplaint(ctx context.Context, o *job, s step, e *entry, a *attempts, untried bool, then func(*entry, *attempts) end) *end {
 	stop := func(e end) *end { return &e }
+	if untried && s.kind == messages.KindReply {
+		return nil
+	}
 	state, err := l.readComplaint(ctx, o, e.firstAt)
 	if errors.Is(err, errNoTurn) {
 		return stop(again("out of budget", 0, err))

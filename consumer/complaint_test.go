@@ -436,3 +436,18 @@ func TestHistoryTooLongEndsItsOwnCommandOnly(t *testing.T) {
 	}
 	b.Settled()
 }
+
+// A reply that WeChat Pay refuses at its first try was not sent, although another in the same words was a moment ago.
+func TestARefusedReplyIsNotTakenForAnotherInTheSameWords(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Skip: 1, Answer: wxpaytest.AnswerRefusal})
+	b.Start()
+	b.Publish(messages.KindReply, consumertest.ReplyBody)
+	b.End(messages.KindReply, "P1")
+	b.Publish(messages.KindReply, strings.Replace(consumertest.ReplyBody, "P1", "P2", 1))
+	if e := b.End(messages.KindReply, "P2"); e.Error == nil || e.Error.Reason != messages.ReasonRejected {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.Settled()
+}
