@@ -164,6 +164,8 @@ func (l *lane) claim(ctx context.Context, o *job, s step, e *entry) (*entry, *at
 	}
 	firstAt, held := e.firstAt, l.heldBefore(a, e)
 	switch {
+	case s.kind != messages.KindReply && e.undone(): // so what was done in rounds before this try is others' doing. (Of replies it is not told apart.)
+		firstAt, held = now, 0
 	case !firstAt.IsZero():
 	case a.lost && o.expired && !o.putBack(): // it cannot have begun before it was there; that it has waited since is no age
 		firstAt = l.clock.At(o.stored)

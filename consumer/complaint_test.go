@@ -11,6 +11,7 @@ import (
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/consumer/consumertest"
+	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
@@ -450,4 +451,37 @@ func TestARefusedReplyIsNotTakenForAnotherInTheSameWords(t *testing.T) {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
 	b.Settled()
+}
+
+// What was refused, and is put back when the user has begun a new round, is done to that one: nothing of it was done to an earlier one, whatever
+// people did there.
+func TestWhatWasRefusedIsPutBackIntoANewRound(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Start()
+	b.Publish(messages.KindComplete, consumertest.CompleteBody)
+	failed := b.End(messages.KindComplete, "C1") // nobody has replied yet
+	if failed.Error == nil || failed.Error.Reason != messages.ReasonRejected {
+		t.Fatalf("outcome: %+v %+v", failed.Outcome, failed.Error)
+	}
+	b.Drained()
+	second := func() { time.Sleep(b.Clock.Wall(2 * time.Second)) } // the history tells seconds, and what is of one second has no order
+	byHand := b.Client(mchid)
+	answer := func() {
+		second()
+		check(t, byHand.RespondComplaint(t.Context(), consumertest.ComplaintID, &wxpay.ComplaintResponse{ComplaintedMchID: mchid, ResponseContent: "您好"}))
+		second()
+	}
+	answer()
+	check(t, byHand.CompleteComplaint(t.Context(), consumertest.ComplaintID, mchid))
+	second()
+	check(t, b.Sim.UserContinues(consumertest.ComplaintID))
+	answer()
+	must(b.Letters.Replay(t.Context(), failed.DeadLetter, dlq.ReplayOptions{}))
+	b.Await("C1 succeeded", func(e consumertest.Event) bool { return e.Key == "C1" && e.Status == messages.StatusSucceeded })
+	b.Drained()
+	if book, _ := b.Sim.ComplaintBook(consumertest.ComplaintID); book.State != wxpay.ComplaintProcessed {
+		t.Errorf("the complaint is %s: %v", book.State, b.Operates())
+	}
+	check(t, b.Sim.CheckBooks())
 }

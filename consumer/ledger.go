@@ -117,6 +117,18 @@ func (e *entry) status() messages.Status {
 	return e.outcome.Status
 }
 
+// undone reports whether the newest try has failed and it is proven that nothing happened, in that one or before.
+func (e *entry) undone() bool {
+	if e.status() != messages.StatusFailed || e.outcome.Error == nil {
+		return false
+	}
+	switch e.outcome.Error.Reason {
+	case messages.ReasonMalformed, messages.ReasonRejected, messages.ReasonExhausted:
+		return true
+	}
+	return false
+}
+
 // standing is what an entry means for a command that has just been delivered.
 type standing int
 
