@@ -208,7 +208,7 @@ func (l *lane) announce(ctx context.Context, o *job, letter *messages.DeadLetter
 	if err != nil {
 		return again("failure unrecorded", l.retry.Initial, err)
 	}
-	l.memory.forget(letter.Kind, letter.Key)
+	l.memory.forget(letter.Kind, o.remembered(letter.Key))
 	return end{verdict: string(letter.Reason), status: messages.StatusFailed, reason: letter.Reason, letter: sequence,
 		failure: failureOf(letter)}
 }
@@ -241,7 +241,7 @@ func (l *lane) endStarted(ctx context.Context, o *job, letter *messages.DeadLett
 		err = l.announceAs(ctx, o, letter, sequence, begun.Kind(), begun.Key(), begun.Digest())
 	}
 	if err == nil {
-		l.memory.forget(begun.Kind(), begun.Key())
+		l.memory.forget(begun.Kind(), o.remembered(begun.Key()))
 	}
 	return err
 }

@@ -213,7 +213,7 @@ func (l *lane) miss(ctx context.Context, o *job, e *entry) (err error) {
 // recallStep returns what is known of the attempts at a step: our own memory, else what the ledger says.
 func (l *lane) recallStep(o *job, s step, e *entry) *attempts {
 	lost := e.outcome == nil && (o.expired || o.putBack())
-	a := l.memory.recall(s.kind, s.key)
+	a := l.memory.recall(s.kind, o.remembered(s.key))
 	if a != nil {
 		a.open, a.lost = a.open || lost, a.lost || lost
 		return a
@@ -232,7 +232,7 @@ func (l *lane) recallStep(o *job, s step, e *entry) *attempts {
 	if lost {
 		a.open, a.lost = true, true
 	}
-	l.memory.keep(s.kind, s.key, a)
+	l.memory.keep(s.kind, o.remembered(s.key), a)
 	return a
 }
 
@@ -354,7 +354,7 @@ func (l *lane) succeed(ctx context.Context, o *job, s step, e *entry, a *attempt
 		a.open = true
 		return l.unrecorded("unrecorded", a, err)
 	}
-	l.memory.forget(s.kind, s.key)
+	l.memory.forget(s.kind, o.remembered(s.key))
 	return end{verdict: Done.String(), status: messages.StatusSucceeded}
 }
 

@@ -485,3 +485,30 @@ func TestWhatWasRefusedIsPutBackIntoANewRound(t *testing.T) {
 	}
 	check(t, b.Sim.CheckBooks())
 }
+
+// Commands that bear one id and are about several complaints arrive at once: one of them is carried out, the others are conflicts. (They share no
+// memory, as the race detector finds.)
+func TestOneIDForSeveralComplaints(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Start()
+	const ids, complaints = 10, 4
+	for i := range ids {
+		for c := range complaints {
+			b.Publish(messages.KindReply, fmt.Sprintf(`{"id":"P%d","complaint_id":"C%d","complainted_mchid":"1900000001","response_content":"您好 %[1]d"}`, i, c))
+		}
+	}
+	b.Settled()
+	replies, conflicts := 0, 0
+	for c := range complaints {
+		replies += len(b.Sim.Replies(fmt.Sprintf("C%d", c)))
+	}
+	for _, e := range b.Events() {
+		if e.Error != nil && e.Error.Reason == messages.ReasonConflict {
+			conflicts++
+		}
+	}
+	if replies != ids || conflicts != ids*(complaints-1) {
+		t.Errorf("%d replies, %d conflicts", replies, conflicts)
+	}
+}

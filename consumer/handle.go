@@ -51,6 +51,15 @@ const storesApart = 5 * time.Second
 // the stream was made anew, or restored from a backup, in between: then sequences are given out once more.
 func (o *job) storedAfter(at time.Time) bool { return o.stored.After(at.Add(storesApart)) }
 
+// remembered is under what the attempts at a key of the command, or of its reply, are remembered. Commands about one complaint take turns; two that
+// bear the same id and are about two complaints do not, so each has attempts of its own, until the ledger says whose the key is.
+func (o *job) remembered(key string) string {
+	if o.kind == messages.KindRefund {
+		return key
+	}
+	return key + " " + o.about // which has no space
+}
+
 // putBack reports whether the command has been a dead letter before, by its headers.
 func (o *job) putBack() bool { return headerUint(o.header, messages.HeaderReplays) > 0 }
 
@@ -142,7 +151,7 @@ func (l *lane) carryOut(ctx context.Context, o *job) end {
 	switch entry.standing(o.sum(), o) {
 	case standingEnded:
 		// We may remember attempts still: the record was taken but its confirmation lost, or another worker made it. A replay must begin anew.
-		l.memory.forget(o.kind, o.cmd.Key())
+		l.memory.forget(o.kind, o.remembered(o.cmd.Key()))
 		return end{verdict: "duplicate", status: entry.status()}
 	case standingConflict:
 		return l.bury(ctx, o, conflictWith(o.cmd.Key()))
