@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -75,10 +76,15 @@ func (l *lane) object(ctx context.Context, bucket, name string) ([]byte, error) 
 	if info.Size > wxpay.MaxImageBytes {
 		return make([]byte, wxpay.MaxImageBytes+1), nil // its size says enough
 	}
-	image, err := store.GetBytes(ctx, name)
+	object, err := store.Get(ctx, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, fmt.Errorf("read picture: %w", err)
+	}
+	defer object.Close()
+	image, err := io.ReadAll(io.LimitReader(object, wxpay.MaxImageBytes+1)) // what a link leads to may be of any size
 	if err != nil {
 		return nil, fmt.Errorf("read picture: %w", err)
 	}

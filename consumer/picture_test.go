@@ -352,3 +352,27 @@ func TestAReplyThatMayHaveBeenSentIsAskedAboutWithoutItsPicture(t *testing.T) {
 	b.Drained()
 	check(t, b.Sim.CheckBooks())
 }
+
+// A link in an object store has no size of its own: what it leads to is read only as far as a picture can go.
+func TestALinkToALargeObjectIsNotReadWhole(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const large = 32 << 20
+	store := b.put(map[string][]byte{"large.png": append(picture(1), make([]byte, large)...), "small.png": picture(2)})
+	for _, name := range []string{"large.png", "small.png"} {
+		must(store.AddLink(t.Context(), "link to "+name, must(store.GetInfo(t.Context(), name))))
+	}
+	w := b.Start()
+	seq := b.Publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/link to large.png"))
+	if e := b.End(messages.KindReply, messages.SeqKey(seq)); e.Error == nil || e.Error.Message != "response_images[0]: expected a picture of at most 2 MiB" {
+		t.Errorf("%+v %+v", e.Outcome, e.Error)
+	}
+	if read := w.NC.Stats().InBytes; read > large/2 {
+		t.Errorf("%d bytes were read", read)
+	}
+	b.Publish(messages.KindReply, replyWith("P2", "C1", "obj://pictures/link to small.png"))
+	if e := b.End(messages.KindReply, "P2"); e.Status != messages.StatusSucceeded {
+		t.Errorf("%+v %+v", e.Outcome, e.Error)
+	}
+	b.Settled()
+}
