@@ -36,8 +36,12 @@ func (l *lane) upload(ctx context.Context, o *job, pictures []messages.Picture, 
 			continue
 		}
 		image, err := l.object(ctx, bucket, name)
-		if err != nil {
-			return stop(again("picture unread", l.retry.Initial, err))
+		if err != nil { // a bucket that we may not read looks like a store that is away, and may do so for ever
+			a.asked(Unknown, l.clock.moment())
+			if l.ranOut(a, "") {
+				return stop(l.bury(ctx, o, deadEnd{reason: messages.ReasonExhausted, cause: err, step: step, attempts: a}))
+			}
+			return stop(again("picture unread", l.retry.Delay(a.tries()), err))
 		}
 		if unfit := unfitPicture(image); unfit != "" {
 			malformed := &messages.MalformedError{Field: p.Field, Expected: unfit}
@@ -77,7 +81,7 @@ func (l *lane) object(ctx context.Context, bucket, name string) ([]byte, error) 
 		return make([]byte, wxpay.MaxImageBytes+1), nil // its size says enough
 	}
 	object, err := store.Get(ctx, name)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
+	if errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) { // that of a link
 		return nil, nil
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"image"
 	"image/color"
@@ -375,4 +376,26 @@ func TestALinkToALargeObjectIsNotReadWhole(t *testing.T) {
 		t.Errorf("%+v %+v", e.Outcome, e.Error)
 	}
 	b.Settled()
+}
+
+// A picture that cannot be read, and is not known to be missing either, is tried again, and not for ever; the complaint's next command follows.
+func TestAPictureThatCannotBeReadIsGivenUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.put(nil)
+	meta := "$O.pictures.M." + base64.URLEncoding.EncodeToString([]byte("broken.png"))
+	must(b.JS.Publish(t.Context(), meta, []byte(`{"name":"broken.png","bucket":"pictures","size":3}`)))
+	b.Start(func(o *consumer.Options) { o.Retry.MaxAge = 10 * time.Minute })
+	b.Publish(messages.KindReply, replyWith("P1", "C1", "obj://pictures/broken.png"))
+	b.Publish(messages.KindReply, replyWith("P2", "C1", "MediaId"))
+	if e := b.End(messages.KindReply, "P1"); e.Error == nil || e.Error.Reason != messages.ReasonExhausted {
+		t.Errorf("%+v %+v", e.Outcome, e.Error)
+	}
+	if e := b.End(messages.KindReply, "P2"); e.Status != messages.StatusSucceeded {
+		t.Errorf("%+v %+v", e.Outcome, e.Error)
+	}
+	b.Settled()
+	if tries := len(b.Acks()); tries > 60 { // of both: the delays grow
+		t.Errorf("%d tries", tries)
+	}
 }
