@@ -167,7 +167,7 @@ func (l *lane) claim(ctx context.Context, o *job, s step, e *entry) (*entry, *at
 	case s.kind != messages.KindReply && e.undone(): // so what was done in rounds before this try is others' doing. (Of replies it is not told apart.)
 		firstAt, held = now, 0
 	case !firstAt.IsZero():
-	case a.lost && o.expired && !o.putBack(): // it cannot have begun before it was there; that it has waited since is no age
+	case a.lost && o.expired && !o.begunBefore(): // it cannot have begun before it was there; that it has waited since is no age
 		firstAt = l.clock.At(o.stored)
 		held = now.Sub(firstAt)
 	case a.lost:
@@ -212,7 +212,7 @@ func (l *lane) miss(ctx context.Context, o *job, e *entry) (err error) {
 
 // recallStep returns what is known of the attempts at a step: our own memory, else what the ledger says.
 func (l *lane) recallStep(o *job, s step, e *entry) *attempts {
-	lost := e.outcome == nil && (o.expired || o.putBack())
+	lost := e.outcome == nil && (o.expired || o.begunBefore())
 	a := l.memory.recall(s.kind, o.remembered(s.key))
 	if a != nil {
 		a.open, a.lost = a.open || lost, a.lost || lost

@@ -512,3 +512,31 @@ func TestOneIDForSeveralComplaints(t *testing.T) {
 		t.Errorf("%d replies, %d conflicts", replies, conflicts)
 	}
 }
+
+// What was malformed has never been sent: corrected and put back, it is not taken for what was done in a round that is over.
+func TestWhatWasMalformedIsPutBackIntoANewRound(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Start()
+	second := func() { time.Sleep(b.Clock.Wall(2 * time.Second)) } // the history tells seconds, and what is of one second has no order
+	byHand := b.Client(mchid)
+	answer := func() {
+		check(t, byHand.RespondComplaint(t.Context(), consumertest.ComplaintID, &wxpay.ComplaintResponse{ComplaintedMchID: mchid, ResponseContent: "您好"}))
+		second()
+	}
+	answer()
+	check(t, byHand.CompleteComplaint(t.Context(), consumertest.ComplaintID, mchid))
+	second()
+	check(t, b.Sim.UserContinues(consumertest.ComplaintID))
+	second()
+	answer()
+	seq := b.Publish(messages.KindComplete, `{"id":"C1","complaint_id":"`+consumertest.ComplaintID+`"}`)
+	failed := b.End(messages.KindComplete, messages.SeqKey(seq))
+	must(b.Letters.Replay(t.Context(), failed.DeadLetter, dlq.ReplayOptions{Patch: []byte(`{"complainted_mchid":"` + mchid + `"}`)}))
+	b.Await("C1 succeeded", func(e consumertest.Event) bool { return e.Key == "C1" && e.Status == messages.StatusSucceeded })
+	b.Drained()
+	if book, _ := b.Sim.ComplaintBook(consumertest.ComplaintID); book.State != wxpay.ComplaintProcessed {
+		t.Errorf("the complaint is %s: %v", book.State, b.Operates())
+	}
+	check(t, b.Sim.CheckBooks())
+}

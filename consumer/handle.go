@@ -63,6 +63,12 @@ func (o *job) remembered(key string) string {
 // putBack reports whether the command has been a dead letter before, by its headers.
 func (o *job) putBack() bool { return headerUint(o.header, messages.HeaderReplays) > 0 }
 
+// begunBefore reports whether the command was put back after a try that may have begun, for all its headers say. Of what was malformed nothing had
+// happened.
+func (o *job) begunBefore() bool {
+	return o.putBack() && messages.Reason(o.header.Get(messages.HeaderReason)) != messages.ReasonMalformed
+}
+
 // sum is the command's digest.
 func (o *job) sum() string {
 	if o.digest == "" {

@@ -43,7 +43,7 @@ func TestReplayPutsBackTheOriginal(t *testing.T) {
 	}
 	h := got[0].Header
 	maps.DeleteFunc(h, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") }) // the server's own
-	want := map[string][]string{"traceparent": {"00-1"}, "X-Mine": {"a", "b"}, "Wxpay-Command-Id": {"C-1"}, "Wxpay-Replays": {"2"}}
+	want := map[string][]string{"traceparent": {"00-1"}, "X-Mine": {"a", "b"}, "Wxpay-Command-Id": {"C-1"}, "Wxpay-Replays": {"2"}, "Wxpay-Reason": {"rejected"}}
 	if fmt.Sprint(map[string][]string(h)) != fmt.Sprint(want) {
 		t.Errorf("headers %v, want %v", h, want)
 	}

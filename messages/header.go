@@ -42,7 +42,7 @@ const (
 
 // Headers of dead letters: the fields of DeadLetter of the same names.
 const (
-	HeaderReason        = "Wxpay-Reason"
+	HeaderReason        = "Wxpay-Reason" // also on a command that was put back: why it had failed
 	HeaderCode          = "Wxpay-Code"
 	HeaderMessage       = "Wxpay-Message"
 	HeaderHTTPStatus    = "Wxpay-Http-Status"
