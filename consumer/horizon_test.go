@@ -164,3 +164,21 @@ func TestWhatWasNotTriedYetIsNoOlderAfterARestart(t *testing.T) {
 		})
 	}
 }
+
+// So it is if a single server that was killed has forgotten that it had handed the command out.
+func TestWhatCannotBeCarriedAnyMoreIsAskedAboutIfForgotten(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived, never := make(chan struct{}, 1), make(chan struct{})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
+	w := b.Start()
+	b.Publish(messages.KindRefund, `{"out_refund_no":"R1","out_trade_no":"T1","amount":{"refund":100,"total":100}}`)
+	<-arrived
+	w.Kill()
+	check(t, b.JS.DeleteConsumer(t.Context(), b.Subjects.CommandsStream(), "refund-"+mchid))
+	b.Start(b.V2)
+	if e := b.Await("an end", func(e consumertest.Event) bool { return e.Kind == messages.KindRefund }); e.Status != messages.StatusAccepted {
+		t.Errorf("%s ended %s: %+v", e.Key, e.Status, e.Error)
+	}
+	b.Settled()
+}

@@ -34,7 +34,7 @@ func (l *lane) refund(ctx context.Context, o *job, cmd *messages.RefundCommand, 
 		l.memory.keep(messages.KindRefund, cmd.OutRefundNo, a)
 	}
 	unfit := l.unfit(cmd)
-	if unfit != nil && (!a.open || a.last == 0) { // nobody has called for it, for all that is known, nor will we
+	if unfit != nil && !a.open { // nobody has called for it, nor will we
 		return l.buryUnfit(ctx, o, unfit, "", a)
 	}
 	if wait := l.holding(); wait > 0 {
