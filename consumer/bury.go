@@ -234,7 +234,7 @@ func (l *lane) endBegun(ctx context.Context, o *job, letter *messages.DeadLetter
 // remembered of it: put back, it begins anew.
 func (l *lane) endStarted(ctx context.Context, o *job, letter *messages.DeadLetter, sequence uint64, begun messages.Command) error {
 	e, err := l.ledger.read(ctx, l.mchid, begun.Kind(), begun.Key())
-	if err != nil || e.outcome != nil && e.digest != begun.Digest() { // another's
+	if err != nil || e.outcome != nil && e.digest != begun.Digest() && e.status() != messages.StatusFailed { // another's, which has not failed
 		return err
 	}
 	if e.status() == messages.StatusStarted {

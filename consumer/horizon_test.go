@@ -182,3 +182,34 @@ func TestWhatCannotBeCarriedAnyMoreIsAskedAboutIfForgotten(t *testing.T) {
 	}
 	b.Settled()
 }
+
+// What could not be carried any more is tried anew when it is put back, also when that is later than a command may be old, it was not the first
+// with its number, and the worker that tried it before has not been restarted since.
+func TestWhatCanBeCarriedAgainIsTriedAnew(t *testing.T) {
+	t.Parallel()
+	const maxAge = 5 * time.Minute
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "USER_ACCOUNT_ABNORMAL"})
+	var v3 []consumer.Merchant
+	w := b.Start(func(o *consumer.Options) { o.Retry.MaxAge, v3 = maxAge, slices.Clone(o.Merchants) })
+	b.Publish(messages.KindRefund, `{"out_refund_no":"R1","out_trade_no":"T0","amount":{"refund":100,"total":100}}`)
+	b.End(messages.KindRefund, "R1")
+	b.Drained()
+	arrived, hold := make(chan struct{}, 1), make(chan struct{})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
+	b.Publish(messages.KindRefund, `{"out_refund_no":"R1","out_trade_no":"T1","amount":{"refund":100,"total":100}}`)
+	<-arrived
+	v2 := consumer.Options{Merchants: slices.Clone(v3)}
+	b.V2(&v2)
+	w.Consumer.Reload(v2.Merchants)
+	close(hold)
+	unfit := b.End(messages.KindRefund, "seq-2")
+	b.Drained()
+	<-time.After(b.Clock.Wall(maxAge + time.Minute))
+	w.Consumer.Reload(v3)
+	b.ForgetEvents()
+	must(b.Letters.Replay(t.Context(), unfit.DeadLetter, dlq.ReplayOptions{}))
+	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
+		t.Errorf("put back, it ended %s: %+v", e.Status, e.Error)
+	}
+}
