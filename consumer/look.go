@@ -84,9 +84,9 @@ func (l *lane) look(ctx context.Context, o *job) end {
 		return again("ledger unread", l.retry.Initial, err)
 	}
 	accepted := headerTime(o.header, headerAcceptedAt)
-	if e.status() == messages.StatusAccepted && e.commandSeq > o.sequence && e.digest == cmd.Digest() {
+	if (e.status() == messages.StatusAccepted || e.status() == messages.StatusAbnormal) && e.commandSeq > o.sequence && e.digest == cmd.Digest() {
 		// What this followed was given up, and sent again. Once that is told, it is the later try which is followed, and has all the time there is.
-		if e, buried := l.buried(ctx, o, cmd); buried && e.again {
+		if e, buried := l.buried(ctx, o, cmd, accepted); buried && e.again {
 			return e
 		}
 		o.sequence, accepted = e.commandSeq, e.outcome.At
@@ -94,7 +94,7 @@ func (l *lane) look(ctx context.Context, o *job) end {
 	givenUp := l.clock.Now().Sub(accepted) >= l.settlement.GiveUp
 	if givenUp || o.delivered > 1 { // somebody may have given it up sooner than we would
 		// Crash after the dead letter was stored: it is there, its `failed` may not be.
-		if e, buried := l.buried(ctx, o, cmd); buried {
+		if e, buried := l.buried(ctx, o, cmd, accepted); buried {
 			return e
 		}
 	}
@@ -155,10 +155,13 @@ func nothingToFollow(e *entry, cmd *messages.RefundCommand, o *job) *end {
 	return &end{verdict: "ended before", status: e.status()}
 }
 
-// buried tells of the dead letter that a refund which is followed has, if it has one, and returns how its look ends then.
-func (l *lane) buried(ctx context.Context, o *job, cmd *messages.RefundCommand) (e end, buried bool) {
+// buried tells of the dead letter with which a refund that was accepted at that time, and is followed, was given up, if it was, and returns how
+// its look ends then.
+func (l *lane) buried(ctx context.Context, o *job, cmd *messages.RefundCommand, accepted time.Time) (e end, buried bool) {
 	letter, err := l.letters.Find(ctx, l.mchid, messages.KindRefund, cmd.OutRefundNo, o.sequence)
 	switch {
+	case err == nil && (letter.Reason != messages.ReasonUnresolved || l.clock.At(letter.Time).Before(accepted.Add(-storesApart))):
+		return end{}, false // of another command, which had the sequence before the stream was made anew
 	case err == nil:
 		return l.announce(ctx, o, &letter.DeadLetter, letter.Sequence), true
 	case errors.Is(err, dlq.ErrNotFound):

@@ -116,3 +116,30 @@ func TestANewLetterUnderAnOldNumber(t *testing.T) {
 	}
 	b.Settled()
 }
+
+// A refund that failed before the commands stream was made anew is accepted when it is sent again, and has the same sequence as then. That a look
+// at it comes again does not end it by the old dead letter.
+func TestAnOldLetterDoesNotEndAFollowing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Answer: wxpaytest.AnswerRefusal, Status: 400, Code: "USER_ACCOUNT_ABNORMAL"})
+	w := b.Start()
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.End(messages.KindRefund, "R1")
+	b.Drained()
+	check(t, w.Stop())
+	b.renew()
+	<-time.After(5100 * time.Millisecond) // storesApart
+	b.ForgetEvents()
+	w = b.StartVia(&consumertest.Cut{At: "$JS.ACK.WXPAY_SETTLEMENTS.settlement", Lost: true, Dead: true})
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
+	b.becomes("R1", messages.StatusAccepted)
+	<-w.LostWire
+	w.Kill()
+	b.Start()
+	<-time.After(b.Clock.Wall(consumertest.AckWait) + 2*time.Second) // the look has come again
+	check(t, b.Sim.Settle(mchid, "R1", "SUCCESS"))
+	if e := b.Await("an end", func(e consumertest.Event) bool { return e.Key == "R1" && e.Final }); e.Status != messages.StatusSucceeded {
+		t.Errorf("ended %s: %+v", e.Status, e.Error)
+	}
+}

@@ -172,10 +172,42 @@ func TestAFollowingThatWasGivenUpDoesNotEndALaterTry(t *testing.T) {
 	b.nothingFollowed()
 }
 
+// Nor does it give the later try up as soon as that is abnormal, where it has replaced the schedule of that one.
+func TestAnAbnormalLaterTryIsFollowedOn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	w := b.Start(func(o *consumer.Options) { o.Settlement.GiveUp = time.Minute })
+	b.Publish(messages.KindRefund, consumertest.RefundBody("R7"))
+	e := b.becomes("R7", messages.StatusFailed)
+	b.Drained()
+	b.nothingFollowed()
+	check(t, w.Stop())
+	b.ForgetEvents()
+	must(b.Letters.Replay(t.Context(), e.DeadLetter, dlq.ReplayOptions{Unresolved: true}))
+	w = b.Start()
+	b.becomes("R7", messages.StatusAccepted)
+	b.Drained()
+	check(t, w.Stop())
+	b.leftAt(b.Subjects.SettlementAt(mchid, "R7"), "R7", 1)
+	check(t, b.Sim.Settle(mchid, "R7", "ABNORMAL"))
+	b.Start()
+	b.becomes("R7", messages.StatusAbnormal)
+	b.looked(len(b.Sim.RequestsTo(wxpaytest.EndpointRefundQuery)) + 2)
+	check(t, b.Sim.Settle(mchid, "R7", "SUCCESS"))
+	b.becomes("R7", messages.StatusSucceeded)
+	b.nothingFollowed()
+}
+
 // left has a refund, of a command with that sequence, followed by a schedule that is due now and was left by a worker that died a year ago.
 func (b *bench) left(key string, sequence uint64) {
 	b.T.Helper()
-	schedule := nats.NewMsg(b.Subjects.SettlementTogether(mchid, "T"))
+	b.leftAt(b.Subjects.SettlementTogether(mchid, "T"), key, sequence)
+}
+
+// leftAt is left for the schedule with that subject.
+func (b *bench) leftAt(subject, key string, sequence uint64) {
+	b.T.Helper()
+	schedule := nats.NewMsg(subject)
 	schedule.Data = []byte(consumertest.RefundBody(key))
 	long := b.Clock.Now().Add(-365 * 24 * time.Hour).UTC().Format(time.RFC3339Nano)
 	for name, value := range map[string]string{
