@@ -40,7 +40,8 @@ type pace struct {
 
 	mu    sync.Mutex
 	all   window      // guarded by mu, as all below
-	known []time.Time // calls before the last restart
+	known []time.Time // our own calls before the last restart
+	told  []time.Time // those of others, as they were last told
 	last  time.Time   // when the newest turn was due
 
 	// A throttled pace is spread: calls are Per/N/factor apart. It recovers by itself.
@@ -98,7 +99,8 @@ func (p *pace) used() (share, factor float64) {
 
 // restart fills the window anew, for calls of which somebody else may have made some. It supposes that he makes N calls at an even pace
 // up to until (now, if that is past); where a call that is known of is later than a supposed one, it takes its place: our own, and
-// others', which known gives by the times up to which they may have arrived. Whoever is in line gets in line anew.
+// others', which known gives by the times up to which they may have arrived. All of others' that still count are to be told each time: they take
+// the place of those that were told before; nil: nothing new is known of them. Whoever is in line gets in line anew.
 func (p *pace) restart(known []time.Time, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,10 +112,13 @@ func (p *pace) begin(known []time.Time, until time.Time) {
 	now, limit := p.clock.Now(), p.all.limit
 	until = latest(until, now)
 	ended, making := p.ownCalls()
-	known = slices.Concat(known, p.known, ended)
-	known = slices.DeleteFunc(known, func(at time.Time) bool { return now.Sub(at) >= limit.Per })
+	if known != nil {
+		p.told = known
+	}
+	over := func(at time.Time) bool { return now.Sub(at) >= limit.Per }
+	p.known, p.told = slices.DeleteFunc(append(p.known, ended...), over), slices.DeleteFunc(p.told, over)
+	known = slices.Concat(p.known, p.told)
 	slices.SortFunc(known, time.Time.Compare)
-	p.known = known
 	ends := make([]time.Time, limit.N)
 	for i := range ends {
 		ends[i] = until.Add(limit.Per*time.Duration(i+1)/time.Duration(limit.N) - limit.Per)
