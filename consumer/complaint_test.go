@@ -540,3 +540,27 @@ func TestWhatWasMalformedIsPutBackIntoANewRound(t *testing.T) {
 	}
 	check(t, b.Sim.CheckBooks())
 }
+
+// One whose history takes longer to read than a lease lasts, as where WeChat Pay refuses large pages and the quota is small, is not read without
+// a pause: each time counts as one in vain.
+func TestHistoryThatTakesTooLongIsReadInVain(t *testing.T) {
+	t.Parallel()
+	b := setupWith(t, consumertest.Config{Simulator: wxpaytest.Options{LargestPage: 10}})
+	b.Sim.AddComplaint(wxpaytest.Complaint{ID: consumertest.ComplaintID, MchID: mchid})
+	for range 1300 {
+		check(t, b.Sim.UserReplies(consumertest.ComplaintID))
+	}
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost})
+	b.Start(func(o *consumer.Options) {
+		o.Retry.MaxAge = 15 * time.Minute
+		o.Merchants[0].Quota.Complaints = consumer.Rate{N: 10, Per: time.Minute} // a hundred reads in a lease
+	})
+	b.Publish(messages.KindReply, consumertest.ReplyBody)
+	if e := b.End(messages.KindReply, "P1"); e.Error == nil || e.Error.Reason != messages.ReasonUnresolved {
+		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
+	}
+	b.Settled()
+	if acks := b.Acks(); slices.Contains(acks, "-NAK") {
+		t.Errorf("handed back to come at once: %q", slices.DeleteFunc(acks, func(a string) bool { return a == "+WPI" }))
+	}
+}

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,6 +26,10 @@ type complaintState struct {
 	began     time.Time // our first attempt
 }
 
+// errHistorySlow says that a history could not be read to its end within the lease: it has many pages, and each waits for its turn. Unlike a
+// call whose turn did not come, that is a vain read-back, since the next delivery will fare no better.
+var errHistorySlow = errors.New("the history takes longer to read than a delivery may take")
+
 // readComplaint reads a complaint back; began is when we first tried to change it. A refusal to show it says nothing about what has
 // happened, whatever its code: none is documented to mean that there is no such complaint.
 func (l *lane) readComplaint(ctx context.Context, o *job, began time.Time) (*complaintState, error) {
@@ -41,14 +46,19 @@ func (l *lane) readComplaint(ctx context.Context, o *job, began time.Time) (*com
 		return nil, fmt.Errorf("read complaint back: %w", err)
 	}
 	state.processed = detail.ComplaintState == wxpay.ComplaintProcessed
+	pages := 0
 	state.history, err = wxpay.ReadHistory(func(limit, offset int) (*wxpay.NegotiationHistory, error) {
 		turn, calling, err := l.under(ctx, o, l.reads, always)
 		if err != nil {
 			return nil, err
 		}
 		defer turn.end()
+		pages++
 		return l.merchant().Complaints.NegotiationHistory(calling, complaintID, limit, offset)
 	})
+	if errors.Is(err, errNoTurn) && pages > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = errHistorySlow
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read negotiation history back: %w", err)
 	}

@@ -74,6 +74,8 @@ func classify(c call, err error) Verdict {
 		return Malformed
 	case errors.Is(err, wxpay.ErrHistoryTooLong):
 		return Rejected // of a read: one complaint's trouble, and for good
+	case errors.Is(err, errHistorySlow):
+		return Transient // likewise, but others may use less of the quota the next time
 	}
 	return Hold // the request could not be signed: ours to mend
 }
