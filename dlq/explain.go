@@ -31,7 +31,7 @@ func Explain(l *Letter) Explanation {
 var explanations = map[messages.Reason]Explanation{
 	messages.ReasonMalformed: {
 		Meaning: "The message is not a command of the contract, or not one that this merchant's configuration can carry. " +
-			"WeChat Pay was not asked; nothing happened.",
+			"It was not carried out.",
 		Do:     "Mend the publisher. Then correct this command with --patch, or send a corrected one and drop this letter.",
 		Replay: "Unchanged, it fails again, unless the worker's version or the merchant's configuration has changed since.",
 	},
