@@ -52,7 +52,7 @@ func TestAPanicEndsItsTurn(t *testing.T) {
 	}{
 		"query": {refunds, refunds.reads, func(l *lane) end {
 			cmd := &messages.RefundCommand{}
-			e, _ := l.askRefund(t.Context(), order(cmd), cmd, &entry{}, &attempts{})
+			e, _ := l.askRefund(t.Context(), order(cmd), cmd, &entry{}, &attempts{}, false)
 			return e
 		}},
 		"complaint": {complaints, complaints.reads, func(l *lane) end {

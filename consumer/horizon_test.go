@@ -3,6 +3,7 @@ package consumer_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,5 +212,51 @@ func TestWhatCanBeCarriedAgainIsTriedAnew(t *testing.T) {
 	must(b.Letters.Replay(t.Context(), unfit.DeadLetter, dlq.ReplayOptions{}))
 	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
 		t.Errorf("put back, it ended %s: %+v", e.Status, e.Error)
+	}
+}
+
+// Commands that this merchant cannot carry wait when a worker starts, or come from one that was killed. WeChat Pay does not tell of refunds of
+// others' sub-merchants: that they are asked about, lest something has happened, neither holds the lane nor lasts until tries run out.
+func TestWhatCannotBeCarriedHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	const waiting = 5
+	for _, code := range []string{"PARAM_ERROR", "NO_AUTH"} {
+		for _, killed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/killed=%v", code, killed), func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundQuery, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 403, Code: code})
+				for n := range waiting {
+					b.Publish(messages.KindRefund, strings.Replace(consumertest.RefundBody(fmt.Sprint("S", n)), "{", `{"sub_mchid":"1900000555",`, 1))
+				}
+				if killed {
+					w := b.StartVia(&consumertest.Cut{At: "wxpay.deadletter.", Lost: true, Dead: true})
+					<-w.LostWire
+					w.Kill()
+				}
+				w := b.Start()
+				ends := 0
+				b.Until("all ends", func() bool {
+					ends = 0
+					for _, e := range b.Events() {
+						if e.Status == messages.StatusFailed {
+							ends++
+						}
+					}
+					return ends == waiting
+				})
+				for _, e := range b.Events() {
+					if e.Error.Reason != messages.ReasonMalformed && !(killed && e.Error.Reason == messages.ReasonUnresolved) {
+						t.Errorf("%s ended %s: %+v", e.Key, e.Status, e.Error)
+					}
+				}
+				for _, l := range w.Consumer.Status() {
+					if l.Held != "" {
+						t.Errorf("lane %s is held: %s", l.Name, l.Held)
+					}
+				}
+				b.Drained()
+			})
+		}
 	}
 }

@@ -46,7 +46,7 @@ func (l *lane) refund(ctx context.Context, o *job, cmd *messages.RefundCommand, 
 	}
 	defer done()
 	if a.open {
-		if e, settled := l.askRefund(ctx, o, cmd, e, a); settled {
+		if e, settled := l.askRefund(ctx, o, cmd, e, a, unfit != nil); settled {
 			return e
 		}
 	}
@@ -78,8 +78,8 @@ func mayHaveHappened(f *messages.Failure) bool {
 const throttledDelay = time.Minute
 
 // askRefund reads back whether the refund exists. It ends the delivery, unless it has shown that the refund can be asked for
-// without doing so twice.
-func (l *lane) askRefund(ctx context.Context, o *job, cmd *messages.RefundCommand, e *entry, a *attempts) (end, bool) {
+// without doing so twice. unfit says that the merchant's configuration cannot carry it: then it will not be asked for.
+func (l *lane) askRefund(ctx context.Context, o *job, cmd *messages.RefundCommand, e *entry, a *attempts, unfit bool) (end, bool) {
 	turn, calling, err := l.under(ctx, o, l.reads, always)
 	if err != nil {
 		return again("out of budget", 0, err), true
@@ -106,6 +106,14 @@ func (l *lane) askRefund(ctx context.Context, o *job, cmd *messages.RefundComman
 		}
 		a.open = false
 		return end{}, false
+	case unfit && itsOwn(err, cmd.SubMchID):
+		// WeChat Pay does not tell this merchant, as of a sub-merchant that is none of its own, and will not at the next time.
+		l.troubled(cmd.Key(), Rejected, err)
+		if a.last == 0 { // no call is known of, and none is likely
+			a.open = false
+			return end{}, false
+		}
+		return l.bury(ctx, o, deadEnd{reason: messages.ReasonUnresolved, cause: err, attempts: a}), true
 	}
 	verdict := classify(callRead, err)
 	a.asked(verdict, l.clock.moment())
