@@ -43,7 +43,7 @@ func (l *lane) letterOf(ctx context.Context, o *job) (*dlq.Letter, error) {
 	}
 	for _, key := range keys {
 		letter, err := l.letters.Find(ctx, l.mchid, o.kind, key, o.sequence)
-		if err == nil && (o.storedAfter(letter.Time) || !bytes.Equal(letter.Command, o.body)) {
+		if err == nil && (o.storedAfter(letter.CommandsAt) || !bytes.Equal(letter.Command, o.body)) {
 			continue // of another command, which had the sequence before the stream was made anew
 		}
 		if err == nil || !errors.Is(err, dlq.ErrNotFound) {
@@ -59,11 +59,11 @@ func (l *lane) bury(ctx context.Context, o *job, why deadEnd) end {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.storeTimeout)
 	defer cancel()
 	// Before the letter is there: it may be put back the moment it is, and what was stored after it is a new try.
-	newest, err := l.ledger.lastCommand(ctx)
+	newest, at, err := l.ledger.lastCommand(ctx)
 	if err != nil {
 		return again("dead letter unstored", l.retry.Initial, err)
 	}
-	letter.CommandsSeq = max(newest, o.sequence) // a replica may be behind
+	letter.CommandsSeq, letter.CommandsAt = max(newest, o.sequence), latest(at, o.stored) // a replica may be behind
 	sequence, err := l.letters.Put(ctx, letter)
 	if err != nil {
 		return again("dead letter unstored", l.retry.Initial, err)
@@ -260,10 +260,9 @@ func (l *lane) announceAs(ctx context.Context, o *job, letter *messages.DeadLett
 			return err
 		}
 		switch status := e.status(); {
-		case status == messages.StatusFailed && e.outcome.DeadLetter == sequence && !o.storedAfter(e.stored):
+		case status == messages.StatusFailed && e.outcome.DeadLetter == sequence && !o.storedAfter(e.commandsAt):
 			return nil
-		case (status == messages.StatusFailed || status == messages.StatusStarted || status == messages.StatusAccepted && o.followed) &&
-			e.commandSeq > o.sequence && !o.storedAfter(e.stored):
+		case (status == messages.StatusFailed || status == messages.StatusStarted || status == messages.StatusAccepted && o.followed) && e.laterThan(o):
 			// A later try has the key by now: the letter was told of and put back, or the two were stored side by side.
 			if kind != letter.Kind {
 				return nil
@@ -286,7 +285,9 @@ func (l *lane) announceAs(ctx context.Context, o *job, letter *messages.DeadLett
 		out := &messages.Outcome{
 			Kind: kind, Key: key, Status: messages.StatusFailed, Attempts: letter.Attempts, Error: failureOf(letter), DeadLetter: sequence,
 		}
-		if _, err = l.writeAs(ctx, o, e, out, note{digest: digest, firstAt: e.firstAt, commandsSeq: max(letter.CommandsSeq, o.sequence)}); !errors.Is(err, errStale) {
+		if _, err = l.writeAs(ctx, o, e, out, note{
+			digest: digest, firstAt: e.firstAt, commandsSeq: max(letter.CommandsSeq, o.sequence), commandsAt: latest(letter.CommandsAt, o.stored),
+		}); !errors.Is(err, errStale) {
 			return err
 		}
 	}

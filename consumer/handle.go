@@ -43,13 +43,9 @@ func (l *lane) newJob(d *delivery) *job {
 	return o
 }
 
-// storesApart is the most by which the clocks of the servers that lead the streams may differ. Beyond it a command whose failure was recorded a
-// moment ago would be tried again; a stream that is made anew takes longer.
-const storesApart = 5 * time.Second
-
-// storedAfter reports whether the command was stored when a message of another stream was there already. Its sequence may say otherwise, if
-// the stream was made anew, or restored from a backup, in between: then sequences are given out once more.
-func (o *job) storedAfter(at time.Time) bool { return o.stored.After(at.Add(storesApart)) }
+// storedAfter reports whether the command was stored after a time that its own stream has told. Its sequence may say otherwise, if the stream
+// was made anew, or restored from a backup, in between: then sequences are given out once more. Nothing is after an unknown time.
+func (o *job) storedAfter(at time.Time) bool { return !at.IsZero() && o.stored.After(at) }
 
 // remembered is under what the attempts at a key of the command, or of its reply, are remembered. Commands about one complaint take turns; two that
 // bear the same id and are about two complaints do not, so each has attempts of its own, until the ledger says whose the key is.
@@ -63,10 +59,11 @@ func (o *job) remembered(key string) string {
 // putBack reports whether the command has been a dead letter before, by its headers.
 func (o *job) putBack() bool { return headerUint(o.header, messages.HeaderReplays) > 0 }
 
-// begunBefore reports whether the command was put back after a try that may have begun, for all its headers say. Of what was malformed nothing had
-// happened.
+// begunBefore reports whether the command was put back after a try of which something may have happened, for all its headers say. Of what was
+// malformed nothing had, but for the steps of a decision before the one that its letter names.
 func (o *job) begunBefore() bool {
-	return o.putBack() && messages.Reason(o.header.Get(messages.HeaderReason)) != messages.ReasonMalformed
+	untried := messages.Reason(o.header.Get(messages.HeaderReason)) == messages.ReasonMalformed && o.header.Get(messages.HeaderStep) == ""
+	return o.putBack() && !untried
 }
 
 // sum is the command's digest.

@@ -75,3 +75,31 @@ func TestAPanicEndsItsTurn(t *testing.T) {
 		}
 	}
 }
+
+// A command's place in its stream is told by sequence and by that stream's own time, whatever the clocks of the servers of other streams say: what
+// has failed is not tried again when it is delivered once more, and what was stored after the stream was made anew is a new try.
+func TestWhatHasFailedIsToldByTheCommandsOwnClock(t *testing.T) {
+	t.Parallel()
+	failed := time.Now()
+	e := &entry{
+		outcome: &messages.Outcome{Status: messages.StatusFailed, Error: &messages.Failure{Reason: messages.ReasonRejected}}, digest: "d", commandSeq: 7, commandsSeq: 9,
+		commandsAt: failed, stored: failed.Add(-time.Hour), // by a server whose clock is behind
+	}
+	for _, c := range []struct {
+		sequence uint64
+		stored   time.Time
+		want     standing
+		later    bool
+	}{
+		{7, failed.Add(-time.Second), standingEnded, false},
+		{9, failed, standingEnded, false},
+		{10, failed.Add(time.Nanosecond), standingRetry, false},
+		{5, failed.Add(-time.Second), standingEnded, true},
+		{5, failed.Add(time.Nanosecond), standingRetry, false}, // of a stream that is new
+	} {
+		j := &job{sequence: c.sequence, stored: c.stored}
+		if got := e.standing("d", j); got != c.want || e.laterThan(j) != c.later {
+			t.Errorf("command %d: standing %v, want %v; later %v", c.sequence, got, c.want, e.laterThan(j))
+		}
+	}
+}

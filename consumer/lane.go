@@ -246,7 +246,7 @@ func (l *lane) doubt(ctx context.Context) {
 	go func() { // ends with the answer, or its time-out
 		ctx, cancel := context.WithTimeout(ctx, l.storeTimeout)
 		defer cancel()
-		newest, err := l.ledger.lastCommand(ctx)
+		newest, _, err := l.ledger.lastCommand(ctx)
 		if err != nil {
 			return // everything stays unsure, which costs a look-up a command
 		}

@@ -91,14 +91,15 @@ func newestOf(records []*stored.Msg) map[string]*stored.Msg {
 type entry struct {
 	filter   string    // all statuses of the key: the condition of every write
 	sequence uint64    // of the record, 0 if there is none: the next write names it
-	stored   time.Time // when the server stored the record that was read
+	stored   time.Time // when the outcomes stream stored the record that was read
 
 	outcome     *messages.Outcome // nil if there is none
 	digest      string            // of the command it speaks of
 	worker      string            // who wrote it
 	firstAt     time.Time         // when the first attempt was announced, carried from one record to the next
 	commandSeq  uint64            // of the command it speaks of
-	commandsSeq uint64            // of `failed`: the last command that was stored before it
+	commandsSeq uint64            // of `failed`: the last command that was stored before it,
+	commandsAt  time.Time         // and when; zero in records of before there was this
 	spared      int               // of `started`: attempts that do not count, since the lane was held over them
 	held        time.Duration     // and for how long it was, since the first
 }
@@ -129,6 +130,18 @@ func (e *entry) undone() bool {
 	return false
 }
 
+// storesApart is the most by which the clocks of the servers that lead two streams may differ.
+const storesApart = time.Minute
+
+// laterThan reports whether the record is of a later try than the command: its sequence is higher, and not of a stream that was made anew since.
+func (e *entry) laterThan(o *job) bool {
+	anew := o.storedAfter(e.stored.Add(storesApart))
+	if !e.commandsAt.IsZero() {
+		anew = o.storedAfter(e.commandsAt)
+	}
+	return e.commandSeq > o.sequence && !anew
+}
+
 // standing is what an entry means for a command that has just been delivered.
 type standing int
 
@@ -153,7 +166,7 @@ func (e *entry) standing(digest string, o *job) standing {
 	case messages.StatusFailed:
 		binds := e.outcome.Error != nil && e.outcome.Error.Reason == messages.ReasonUnresolved
 		switch {
-		case o.sequence <= e.commandsSeq && !o.storedAfter(e.stored) && same:
+		case o.sequence <= e.commandsSeq && !o.storedAfter(e.commandsAt) && same:
 			return standingEnded
 		case !same && binds:
 			return standingConflict
@@ -197,7 +210,7 @@ func (l *ledger) read(ctx context.Context, mchid string, kind messages.Kind, key
 		e.firstAt = o.At // a record that does not say was the first
 	}
 	e.commandSeq = headerUint(m.Header, messages.HeaderStreamSeq)
-	e.commandsSeq = headerUint(m.Header, messages.HeaderCommandsSeq)
+	e.commandsSeq, e.commandsAt = headerUint(m.Header, messages.HeaderCommandsSeq), headerTime(m.Header, messages.HeaderCommandsAt)
 	e.spared = int(min(headerUint(m.Header, messages.HeaderSpared), math.MaxUint16))
 	if e.held, err = time.ParseDuration(m.Header.Get(messages.HeaderHeld)); err != nil {
 		e.held = 0 // absent: the header is ours
@@ -227,6 +240,9 @@ func (l *ledger) write(ctx context.Context, e *entry, o *messages.Outcome, n not
 	if n.commandsSeq != 0 {
 		h.Set(messages.HeaderCommandsSeq, strconv.FormatUint(n.commandsSeq, 10))
 	}
+	if !n.commandsAt.IsZero() {
+		h.Set(messages.HeaderCommandsAt, n.commandsAt.UTC().Format(time.RFC3339Nano))
+	}
 	if n.spared != 0 {
 		h.Set(messages.HeaderSpared, strconv.Itoa(n.spared))
 	}
@@ -244,7 +260,7 @@ func (l *ledger) write(ctx context.Context, e *entry, o *messages.Outcome, n not
 	l.recent.wrote(e.filter, ack.Sequence)
 	return &entry{
 		filter: e.filter, sequence: ack.Sequence, outcome: o, digest: n.digest, worker: l.worker, firstAt: n.firstAt,
-		commandSeq: n.commandSeq, commandsSeq: n.commandsSeq, spared: n.spared, held: n.held,
+		commandSeq: n.commandSeq, commandsSeq: n.commandsSeq, commandsAt: n.commandsAt, spared: n.spared, held: n.held,
 	}, nil
 }
 
@@ -254,8 +270,9 @@ type note struct {
 	traceparent string
 	firstAt     time.Time
 	commandSeq  uint64
-	commandsSeq uint64 // of `failed`
-	spared      int    // of `started`
+	commandsSeq uint64    // of `failed`
+	commandsAt  time.Time // likewise
+	spared      int       // of `started`
 	held        time.Duration
 }
 
@@ -313,13 +330,14 @@ func (l *ledger) mayLack(ctx context.Context, since time.Time) (bool, error) {
 	return removed || info.Created.After(since), nil
 }
 
-// lastCommand is the sequence of the newest command there is, of any merchant.
-func (l *ledger) lastCommand(ctx context.Context) (uint64, error) {
+// lastCommand is the sequence of the newest command there was, of any merchant, and when the stream stored it.
+func (l *ledger) lastCommand(ctx context.Context) (sequence uint64, at time.Time, err error) {
 	stream, err := l.js.Stream(ctx, l.subjects.CommandsStream())
 	if err != nil {
-		return 0, fmt.Errorf("read last command: %w", err)
+		return 0, time.Time{}, fmt.Errorf("read last command: %w", err)
 	}
-	return stream.CachedInfo().State.LastSeq, nil
+	state := stream.CachedInfo().State
+	return state.LastSeq, state.LastTime, nil
 }
 
 func headerTime(h nats.Header, name string) time.Time {

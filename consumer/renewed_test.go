@@ -48,7 +48,6 @@ func TestANewTryInAStreamThatIsNew(t *testing.T) {
 				b.Sim.ClearFaults()
 				b.renew()
 				b.Start()
-				<-time.After(5100 * time.Millisecond) // storesApart
 				switch again {
 				case "put back":
 					must(b.Letters.Replay(t.Context(), first.DeadLetter, dlq.ReplayOptions{}))
@@ -108,7 +107,6 @@ func TestANewLetterUnderAnOldNumber(t *testing.T) {
 	b.Drained()
 	check(t, b.JS.DeleteStream(t.Context(), b.Subjects.DeadLettersStream()))
 	check(t, consumer.EnsureStreams(t.Context(), b.NC, consumer.Streams{Subjects: b.Subjects, Replicas: 1, MaxWaiting: 1000, OutcomesMaxAge: time.Hour}))
-	<-time.After(5100 * time.Millisecond) // storesApart
 	b.ForgetEvents()
 	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
 	if second := b.End(messages.KindRefund, "R1"); second.DeadLetter != first.DeadLetter {
@@ -129,7 +127,6 @@ func TestAnOldLetterDoesNotEndAFollowing(t *testing.T) {
 	b.Drained()
 	check(t, w.Stop())
 	b.renew()
-	<-time.After(5100 * time.Millisecond) // storesApart
 	b.ForgetEvents()
 	w = b.StartVia(&consumertest.Cut{At: "$JS.ACK.WXPAY_SETTLEMENTS.settlement", Lost: true, Dead: true})
 	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))

@@ -119,7 +119,7 @@ func (q *Queue) Prepare(l *Letter, o ReplayOptions) (*nats.Msg, error) {
 	return msg, nil
 }
 
-// header is what a command is put back with: its own headers, the identity that it had, the count, and why it had failed.
+// header is what a command is put back with: its own headers, the identity that it had, the count, why it had failed and at which step.
 func (l *Letter) header() nats.Header {
 	h := nats.Header{}
 	maps.Copy(h, l.Original)
@@ -128,6 +128,9 @@ func (l *Letter) header() nats.Header {
 	}
 	h.Set(messages.HeaderReplays, strconv.Itoa(l.Replays+1))
 	h.Set(messages.HeaderReason, string(l.Reason)) // of what was malformed, no earlier try is looked for
+	if l.Step != "" {
+		h.Set(messages.HeaderStep, l.Step)
+	}
 	return h
 }
 

@@ -35,7 +35,9 @@ type DeadLetter struct {
 	Subject   string
 	StreamSeq uint64
 	// CommandsSeq is the newest command that was in the stream before the letter: what was stored later is a new try. 0 = not known.
+	// CommandsAt is when that one was stored, by the commands stream's clock; written with nanoseconds. Zero is not known.
 	CommandsSeq uint64
+	CommandsAt  time.Time
 	// Step is the step of a decision that failed, "" otherwise.
 	Step string
 	// CommandID is the command's id, from its body or its headers; "" if it has none.
@@ -84,6 +86,9 @@ func (d *DeadLetter) Headers() Header {
 	if d.CommandsSeq != 0 {
 		set(HeaderCommandsSeq, strconv.FormatUint(d.CommandsSeq, 10))
 	}
+	if !d.CommandsAt.IsZero() {
+		set(HeaderCommandsAt, d.CommandsAt.UTC().Format(time.RFC3339Nano))
+	}
 	set(HeaderStep, headerValue(d.Step))
 	set(HeaderCommandID, headerValue(d.CommandID))
 	set(HeaderKind, headerValue(string(d.Kind)))
@@ -114,6 +119,7 @@ func ParseDeadLetter(h Header, data []byte) (*DeadLetter, error) {
 		Subject:       p.text(HeaderSubject),
 		StreamSeq:     p.sequence(HeaderStreamSeq),
 		CommandsSeq:   p.sequence(HeaderCommandsSeq),
+		CommandsAt:    p.exactTime(HeaderCommandsAt),
 		Step:          p.text(HeaderStep),
 		CommandID:     p.text(HeaderCommandID),
 		ConflictsWith: p.text(HeaderConflictsWith),
@@ -170,13 +176,15 @@ func (p *headerParser) count(name string) int {
 	return int(min(n, maxCount))
 }
 
-func (p *headerParser) time(name string) time.Time {
+func (p *headerParser) time(name string) time.Time { return wireTime(p.exactTime(name)) }
+
+func (p *headerParser) exactTime(name string) time.Time {
 	s := Get(p.h, name)
 	if s == "" {
 		return time.Time{}
 	}
 	t, err := time.Parse(time.RFC3339, s)
-	t = wireTime(t)
+	t = t.UTC()
 	p.must(err == nil && t.Year() >= 0 && t.Year() <= 9999, name, "a time as in RFC 3339")
 	return t
 }

@@ -16,7 +16,7 @@ func letter() *DeadLetter {
 	return &DeadLetter{
 		MchID: "1900000001", Kind: KindDecision, Key: "seq-12", Reason: ReasonConflict, Code: "INVALID_REQUEST", Message: "当前单据状态不支持操作", HTTPStatus: 400,
 		RequestID: "08E8-268435461", Attempts: 3, FirstAt: at, FailedAt: at.Add(90*time.Second + 250*time.Millisecond),
-		Subject: "wxpay.command.1900000001.complaint.decision", StreamSeq: 12, Step: "reply", CommandID: "D 1", ConflictsWith: "D*1", Replays: 2,
+		Subject: "wxpay.command.1900000001.complaint.decision", StreamSeq: 12, CommandsSeq: 14, CommandsAt: at.Add(123456789), Step: "reply", CommandID: "D 1", ConflictsWith: "D*1", Replays: 2,
 		Original: Header{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, "X-Shop": {"a", "b"}},
 		Command:  []byte(`{"id":"D 1"}`),
 	}

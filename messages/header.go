@@ -38,6 +38,7 @@ const (
 	HeaderSpared      = "Wxpay-Spared"       // of a `started`: how many of its attempts do not count, since the lane was held over them
 	HeaderHeld        = "Wxpay-Held"         // of a `started`: for how long the lane was held since the first attempt, as 1h2m3s
 	HeaderCommandsSeq = "Wxpay-Commands-Seq" // of a `failed`: the newest command that it can end; one that was stored later is a new try
+	HeaderCommandsAt  = "Wxpay-Commands-At"  // and when that was stored, in nanoseconds: sequences begin again when the stream is made anew
 )
 
 // Headers of dead letters: the fields of DeadLetter of the same names.
@@ -52,7 +53,7 @@ const (
 	HeaderFailedAt      = "Wxpay-Failed-At"
 	HeaderSubject       = "Wxpay-Subject"
 	HeaderStreamSeq     = "Wxpay-Stream-Seq"
-	HeaderStep          = "Wxpay-Step"
+	HeaderStep          = "Wxpay-Step" // as HeaderReason
 	HeaderKind          = "Wxpay-Kind"
 	HeaderKey           = "Wxpay-Key"
 	HeaderMchID         = "Wxpay-Mchid"
