@@ -151,7 +151,7 @@ func (p plan) endure(t *testing.T, ctx context.Context, n int, ph *phase, hand [
 	if len(hand) == 1 {
 		// What still waits for something of an earlier phase would be taken for waiting for this one's patient.
 		check(t, eventually(ctx, patience, func(ctx context.Context) error {
-			waits, _, err := l.unfinished(ctx, "")
+			waits, _, err := s.unfinished(ctx, "")
 			if err == nil && waits != "" {
 				err = fmt.Errorf("%s waits since an earlier phase", waits)
 			}

@@ -1,11 +1,12 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -266,7 +267,7 @@ func drownMerchant(ctx context.Context, t *trial) error {
 func (t *trial) others(ctx context.Context, patient string) error {
 	last := "nothing"
 	err := eventually(ctx, patience, func(ctx context.Context) error {
-		waits, _, err := t.load.unfinished(ctx, patient)
+		waits, _, err := t.unfinished(ctx, patient)
 		if err == nil && waits != "" {
 			last = waits
 			err = fmt.Errorf("%s waits although only %s has trouble", waits, patient)
@@ -276,7 +277,7 @@ func (t *trial) others(ctx context.Context, patient string) error {
 	if err != nil {
 		return err
 	}
-	_, left, err := t.load.unfinished(ctx, patient)
+	_, left, err := t.unfinished(ctx, patient)
 	if err == nil && left == 0 {
 		return fmt.Errorf("the others' commands ended, the last on %s, and none of %s waits: was it in trouble?", last, patient)
 	}
@@ -286,17 +287,20 @@ func (t *trial) others(ctx context.Context, patient string) error {
 
 // unfinished returns the subject of a command that waits and is not the patient's, "" if there is none; then also how many of the
 // patient wait.
-func (l *load) unfinished(ctx context.Context, patient string) (other string, left int, err error) {
-	s := l.site
+func (s *site) unfinished(ctx context.Context, patient string) (other string, left int, err error) {
 	for m, err := range stored.From(ctx, s.nc, s.subjects.CommandsStream(), s.subjects.Prefix+".command.>", 1) {
 		if err != nil {
 			return "", 0, err
 		}
-		n, err := strconv.Atoi(m.Header.Get(headerCommand))
-		if err != nil {
-			return "", 0, err
+		mchid, _, _ := s.subjects.ParseCommand(m.Subject)
+		var of struct { // a refund, or a decision with one; a decision's refund is published by a worker, and bears no number of ours
+			Sub    string `json:"sub_mchid"`
+			Refund struct {
+				Sub string `json:"sub_mchid"`
+			} `json:"refund"`
 		}
-		if c := l.command(n); c == nil || c.payer() != patient && c.mchid != patient {
+		_ = json.Unmarshal(m.Data, &of) // a malformed one is the merchant's
+		if patient != mchid && patient != cmp.Or(of.Sub, of.Refund.Sub, mchid) {
 			return m.Subject, 0, nil
 		}
 		left++
