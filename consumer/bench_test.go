@@ -11,7 +11,9 @@ import (
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/consumer/consumertest"
+	"wxpay-worker/dlq"
 	"wxpay-worker/internal/natstest"
+	"wxpay-worker/messages"
 	"wxpay-worker/wxpay"
 )
 
@@ -80,4 +82,13 @@ func quiet() logrus.FieldLogger {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return log
+}
+
+// putBack puts a dead letter back, as it is, and returns what becomes of its command then.
+func (b *bench) putBack(failed consumertest.Event, o dlq.ReplayOptions) consumertest.Event {
+	b.T.Helper()
+	must(b.Letters.Replay(b.T.Context(), failed.DeadLetter, o))
+	return b.Await("what becomes of what was put back", func(e consumertest.Event) bool {
+		return e.Kind == failed.Kind && e.Key == failed.Key && e.Status != messages.StatusStarted && e.DeadLetter != failed.DeadLetter
+	})
 }

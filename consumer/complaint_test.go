@@ -11,9 +11,7 @@ import (
 
 	"wxpay-worker/consumer"
 	"wxpay-worker/consumer/consumertest"
-	"wxpay-worker/dlq"
 	"wxpay-worker/messages"
-	"wxpay-worker/wxpay"
 	"wxpay-worker/wxpay/wxpaytest"
 )
 
@@ -249,36 +247,6 @@ func TestAComplaintThatTakesNoDecision(t *testing.T) {
 	}
 }
 
-// A user who continues the complaint begins a round: what was decided before it does not count, what was decided in it counts
-// once, also when the answer was lost.
-func TestADecisionInAnotherRound(t *testing.T) {
-	t.Parallel()
-	for _, apply := range []bool{false, true} {
-		t.Run(fmt.Sprintf("applied=%v", apply), func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.Start()
-			reject := func(id string) string {
-				return `{"id":"` + id + `","complaint_id":"` + consumertest.ComplaintID + `","action":"REJECT","reject_reason":"no"}`
-			}
-			b.Publish(messages.KindDecision, reject("D1"))
-			b.End(messages.KindDecision, "D1")
-			time.Sleep(b.Clock.Wall(2 * time.Second)) // the history tells seconds, and what is of one second has no order
-			check(t, b.Sim.UserContinues(consumertest.ComplaintID))
-			time.Sleep(b.Clock.Wall(2 * time.Second))
-			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointUpdateRefundProgress, Apply: apply, Answer: wxpaytest.AnswerLost})
-			b.Publish(messages.KindDecision, reject("D2"))
-			if e := b.End(messages.KindDecision, "D2"); e.Status != messages.StatusSucceeded {
-				t.Errorf("ended %s: %+v", e.Status, e.Error)
-			}
-			b.Settled()
-			if got, want := b.Operates(), []string{"MERCHANT_REFUSE_RERUND", "USER_CONTINUE_COMPLAINT", "MERCHANT_REFUSE_RERUND"}; !slices.Equal(got, want) {
-				t.Errorf("history %v, want %v", got, want)
-			}
-		})
-	}
-}
-
 // A read-back that is refused says nothing: the reply is not sent again over it. If that goes on until tries run out, it may have happened.
 func TestARefusedReadBackIsNoAnswer(t *testing.T) {
 	t.Parallel()
@@ -301,58 +269,6 @@ func TestARefusedReadBackIsNoAnswer(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// A rejection or completion of which the answer was lost is not done to the round that the user has begun since.
-func TestTheUserContinuesBeforeTheReadBack(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		kind     messages.Kind
-		key      string
-		body     string
-		endpoint wxpaytest.Endpoint
-		replied  bool // whether somebody answers the user in the new round
-		operate  string
-	}{
-		"reject":                {messages.KindDecision, "D2", consumertest.RejectBody, wxpaytest.EndpointUpdateRefundProgress, false, wxpay.MerchantRefuseRefund},
-		"complete":              {messages.KindComplete, "C1", consumertest.CompleteBody, wxpaytest.EndpointComplaintComplete, false, wxpay.MerchantConfirmComplete},
-		"complete, and replied": {messages.KindComplete, "C1", consumertest.CompleteBody, wxpaytest.EndpointComplaintComplete, true, wxpay.MerchantConfirmComplete},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.Start()
-			b.Publish(messages.KindReply, consumertest.ReplyBody)
-			b.End(messages.KindReply, "P1")
-			arrived, hold := make(chan struct{}, 1), make(chan struct{})
-			b.Sim.Fault(wxpaytest.Fault{Endpoint: c.endpoint, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
-			b.Publish(c.kind, c.body)
-			<-arrived
-			second := func() { time.Sleep(b.Clock.Wall(2 * time.Second)) } // the history tells seconds, and what is of one second has no order
-			second()
-			check(t, b.Sim.UserContinues(consumertest.ComplaintID))
-			second()
-			if c.replied {
-				check(t, b.Client(mchid).RespondComplaint(t.Context(), consumertest.ComplaintID,
-					&wxpay.ComplaintResponse{ComplaintedMchID: mchid, ResponseContent: "平台已答复"}))
-				second()
-			}
-			close(hold)
-			if e := b.End(c.kind, c.key); e.Status != messages.StatusSucceeded {
-				t.Errorf("ended %s: %+v", e.Status, e.Error)
-			}
-			b.Settled()
-			done := 0
-			for _, operate := range b.Operates() {
-				if operate == c.operate {
-					done++
-				}
-			}
-			if done != 1 {
-				t.Errorf("done %d times: %v", done, b.Operates())
-			}
-		})
 	}
 }
 
@@ -382,62 +298,6 @@ func TestTheTwentyFirstMessage(t *testing.T) {
 	check(t, b.Sim.CheckBooks())
 }
 
-// A history of several pages is read to its end before a reply is sent again, in whichever order WeChat Pay gives it.
-func TestALongHistoryIsReadToItsEnd(t *testing.T) {
-	t.Parallel()
-	for _, oldestFirst := range []bool{false, true} {
-		t.Run(fmt.Sprintf("oldest first=%v", oldestFirst), func(t *testing.T) {
-			t.Parallel()
-			b := setupWith(t, consumertest.Config{Simulator: wxpaytest.Options{HistoryOldestFirst: oldestFirst}})
-			b.Sim.AddComplaint(wxpaytest.Complaint{ID: consumertest.ComplaintID, MchID: mchid})
-			arrived, hold := make(chan struct{}, 1), make(chan struct{})
-			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: hold})
-			for range 310 {
-				check(t, b.Sim.UserReplies(consumertest.ComplaintID))
-			}
-			b.Start()
-			b.Publish(messages.KindReply, consumertest.ReplyBody)
-			<-arrived
-			for range 310 {
-				check(t, b.Sim.UserReplies(consumertest.ComplaintID))
-			}
-			close(hold)
-			if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
-				t.Errorf("ended %s: %+v", e.Status, e.Error)
-			}
-			b.Settled()
-			if n := len(b.Sim.Replies(consumertest.ComplaintID)); n != 1 {
-				t.Errorf("%d replies", n)
-			}
-		})
-	}
-}
-
-// A complaint whose history is longer than is read ends its own command, and holds nobody else's.
-func TestHistoryTooLongEndsItsOwnCommandOnly(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.Sim.AddComplaint(wxpaytest.Complaint{ID: consumertest.ComplaintID, MchID: mchid})
-	for range 6000 {
-		check(t, b.Sim.UserReplies(consumertest.ComplaintID))
-	}
-	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost})
-	w := b.Start(func(o *consumer.Options) { o.Retry.MaxAge = 5 * time.Minute })
-	b.Publish(messages.KindReply, consumertest.ReplyBody)
-	if e := b.End(messages.KindReply, "P1"); e.Error == nil || e.Error.Reason != messages.ReasonUnresolved {
-		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
-	}
-	for _, l := range w.Consumer.Status() {
-		if l.Held != "" {
-			t.Errorf("lane %s is held: %s", l.Name, l.Held)
-		}
-	}
-	if n := len(b.Sim.Replies(consumertest.ComplaintID)); n != 1 {
-		t.Errorf("%d replies", n)
-	}
-	b.Settled()
-}
-
 // A reply that WeChat Pay refuses at its first try was not sent, although another in the same words was a moment ago.
 func TestARefusedReplyIsNotTakenForAnotherInTheSameWords(t *testing.T) {
 	t.Parallel()
@@ -451,39 +311,6 @@ func TestARefusedReplyIsNotTakenForAnotherInTheSameWords(t *testing.T) {
 		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
 	}
 	b.Settled()
-}
-
-// What was refused, and is put back when the user has begun a new round, is done to that one: nothing of it was done to an earlier one, whatever
-// people did there.
-func TestWhatWasRefusedIsPutBackIntoANewRound(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.Start()
-	b.Publish(messages.KindComplete, consumertest.CompleteBody)
-	failed := b.End(messages.KindComplete, "C1") // nobody has replied yet
-	if failed.Error == nil || failed.Error.Reason != messages.ReasonRejected {
-		t.Fatalf("outcome: %+v %+v", failed.Outcome, failed.Error)
-	}
-	b.Drained()
-	second := func() { time.Sleep(b.Clock.Wall(2 * time.Second)) } // the history tells seconds, and what is of one second has no order
-	byHand := b.Client(mchid)
-	answer := func() {
-		second()
-		check(t, byHand.RespondComplaint(t.Context(), consumertest.ComplaintID, &wxpay.ComplaintResponse{ComplaintedMchID: mchid, ResponseContent: "您好"}))
-		second()
-	}
-	answer()
-	check(t, byHand.CompleteComplaint(t.Context(), consumertest.ComplaintID, mchid))
-	second()
-	check(t, b.Sim.UserContinues(consumertest.ComplaintID))
-	answer()
-	must(b.Letters.Replay(t.Context(), failed.DeadLetter, dlq.ReplayOptions{}))
-	b.Await("C1 succeeded", func(e consumertest.Event) bool { return e.Key == "C1" && e.Status == messages.StatusSucceeded })
-	b.Drained()
-	if book, _ := b.Sim.ComplaintBook(consumertest.ComplaintID); book.State != wxpay.ComplaintProcessed {
-		t.Errorf("the complaint is %s: %v", book.State, b.Operates())
-	}
-	check(t, b.Sim.CheckBooks())
 }
 
 // Commands that bear one id and are about several complaints arrive at once: one of them is carried out, the others are conflicts. (They share no
@@ -510,57 +337,5 @@ func TestOneIDForSeveralComplaints(t *testing.T) {
 	}
 	if replies != ids || conflicts != ids*(complaints-1) {
 		t.Errorf("%d replies, %d conflicts", replies, conflicts)
-	}
-}
-
-// What was malformed has never been sent: corrected and put back, it is not taken for what was done in a round that is over.
-func TestWhatWasMalformedIsPutBackIntoANewRound(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.Start()
-	second := func() { time.Sleep(b.Clock.Wall(2 * time.Second)) } // the history tells seconds, and what is of one second has no order
-	byHand := b.Client(mchid)
-	answer := func() {
-		check(t, byHand.RespondComplaint(t.Context(), consumertest.ComplaintID, &wxpay.ComplaintResponse{ComplaintedMchID: mchid, ResponseContent: "您好"}))
-		second()
-	}
-	answer()
-	check(t, byHand.CompleteComplaint(t.Context(), consumertest.ComplaintID, mchid))
-	second()
-	check(t, b.Sim.UserContinues(consumertest.ComplaintID))
-	second()
-	answer()
-	seq := b.Publish(messages.KindComplete, `{"id":"C1","complaint_id":"`+consumertest.ComplaintID+`"}`)
-	failed := b.End(messages.KindComplete, messages.SeqKey(seq))
-	must(b.Letters.Replay(t.Context(), failed.DeadLetter, dlq.ReplayOptions{Patch: []byte(`{"complainted_mchid":"` + mchid + `"}`)}))
-	b.Await("C1 succeeded", func(e consumertest.Event) bool { return e.Key == "C1" && e.Status == messages.StatusSucceeded })
-	b.Drained()
-	if book, _ := b.Sim.ComplaintBook(consumertest.ComplaintID); book.State != wxpay.ComplaintProcessed {
-		t.Errorf("the complaint is %s: %v", book.State, b.Operates())
-	}
-	check(t, b.Sim.CheckBooks())
-}
-
-// One whose history takes longer to read than a lease lasts, as where WeChat Pay refuses large pages and the quota is small, is not read without
-// a pause: each time counts as one in vain.
-func TestHistoryThatTakesTooLongIsReadInVain(t *testing.T) {
-	t.Parallel()
-	b := setupWith(t, consumertest.Config{Simulator: wxpaytest.Options{LargestPage: 10}})
-	b.Sim.AddComplaint(wxpaytest.Complaint{ID: consumertest.ComplaintID, MchID: mchid})
-	for range 1300 {
-		check(t, b.Sim.UserReplies(consumertest.ComplaintID))
-	}
-	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Apply: true, Answer: wxpaytest.AnswerLost})
-	b.Start(func(o *consumer.Options) {
-		o.Retry.MaxAge = 15 * time.Minute
-		o.Merchants[0].Quota.Complaints = consumer.Rate{N: 10, Per: time.Minute} // a hundred reads in a lease
-	})
-	b.Publish(messages.KindReply, consumertest.ReplyBody)
-	if e := b.End(messages.KindReply, "P1"); e.Error == nil || e.Error.Reason != messages.ReasonUnresolved {
-		t.Errorf("outcome: %+v %+v", e.Outcome, e.Error)
-	}
-	b.Settled()
-	if acks := b.Acks(); slices.Contains(acks, "-NAK") {
-		t.Errorf("handed back to come at once: %q", slices.DeleteFunc(acks, func(a string) bool { return a == "+WPI" }))
 	}
 }

@@ -189,18 +189,24 @@ func TestNobodySendsWithinAnothersWindow(t *testing.T) {
 	}
 }
 
+// dieInRefund has a worker killed in the call that makes a refund, which WeChat Pay has carried out and not answered.
+func (b *bench) dieInRefund(body string, options ...consumertest.Option) {
+	b.T.Helper()
+	arrived, never := make(chan struct{}, 1), make(chan struct{})
+	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
+	w := b.Start(options...)
+	b.Publish(messages.KindRefund, body)
+	<-arrived
+	w.Kill()
+}
+
 // A query does not see the newest refunds: a command that comes again soon after its worker died is not sent again before a
 // minute has passed, whatever the query says. (The judge calls it a violation.)
 func TestAbsenceIsBelievedAfterAMinute(t *testing.T) {
 	t.Parallel()
 	b := setupWith(t, consumertest.Config{Clock: consumer.FastClock(20), Simulator: wxpaytest.Options{QueryLag: 50 * time.Second}}) // a lease of 40 s takes two
 	soon := func(o *consumer.Options) { o.AckWait = 40 * time.Second }
-	arrived, never := make(chan struct{}, 1), make(chan struct{})
-	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
-	w := b.Start(soon)
-	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
-	<-arrived
-	w.Kill()
+	b.dieInRefund(consumertest.RefundBody("R1"), soon)
 	b.Start(soon)
 	check(t, must(b.JS.Stream(t.Context(), b.Subjects.CommandsStream())).UnpinConsumer(t.Context(), "refund-"+mchid, "worker"))
 	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {
@@ -214,12 +220,7 @@ func TestAbsenceIsBelievedAfterAMinute(t *testing.T) {
 func TestAForgottenDeliveryIsAskedAbout(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	arrived, never := make(chan struct{}, 1), make(chan struct{})
-	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
-	w := b.Start()
-	b.Publish(messages.KindRefund, consumertest.RefundBody("R1"))
-	<-arrived
-	w.Kill()
+	b.dieInRefund(consumertest.RefundBody("R1"))
 	check(t, b.JS.DeleteConsumer(t.Context(), b.Subjects.CommandsStream(), "refund-"+mchid))
 	b.Start()
 	if e := b.End(messages.KindRefund, "R1"); e.Status != messages.StatusAccepted {

@@ -351,6 +351,30 @@ func TestTheEndOfAHoldIsWritten(t *testing.T) {
 	b.Settled()
 }
 
+// A worker dies while it tells its lane of a hold, before the reason is there or right after. The lane was paused before: whoever comes next
+// goes on when that ends, and what was held is carried out.
+func TestDyingWhileAHoldIsTold(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprintf("lost=%v", lost), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointComplaintResponse, Times: -1, Answer: wxpaytest.AnswerRefusal, Status: 401, Code: "SIGN_ERROR"})
+			w := b.StartVia(&consumertest.Cut{At: "\"wxpay_hold\"", Lost: lost, Dead: true})
+			b.Publish(messages.KindReply, consumertest.ReplyBody)
+			<-w.LostWire
+			w.Kill()
+			b.Sim.ClearFaults()
+			b.Start()
+			if e := b.End(messages.KindReply, "P1"); e.Status != messages.StatusSucceeded {
+				t.Errorf("ended %s: %+v", e.Status, e.Error)
+			}
+			b.awaitLane("complaint-"+mchid, "")
+			b.Settled()
+		})
+	}
+}
+
 // lateReader is what reads a complaint so late, once, that the lease of who asked is over.
 type lateReader struct {
 	consumer.Complaints

@@ -28,9 +28,7 @@ func TestAReplyOfADecisionThatIsPutBackIsTriedAnew(t *testing.T) {
 	b.Drained()
 	<-time.After(b.Clock.Wall(maxAge + time.Minute))
 	b.Sim.ClearFaults()
-	must(b.Letters.Replay(t.Context(), first.DeadLetter, dlq.ReplayOptions{}))
-	again := b.Await("another end of D1", func(e consumertest.Event) bool { return e.Key == "D1" && e.Final && e.DeadLetter != first.DeadLetter })
-	if again.Status != messages.StatusSucceeded {
+	if again := b.putBack(first, dlq.ReplayOptions{}); again.Status != messages.StatusSucceeded {
 		t.Errorf("put back, it ended %s: %+v", again.Status, again.Error)
 	}
 	if n := len(b.Sim.RequestsTo(wxpaytest.EndpointComplaintResponse)); n != 2 {
@@ -170,12 +168,7 @@ func TestWhatWasNotTriedYetIsNoOlderAfterARestart(t *testing.T) {
 func TestWhatCannotBeCarriedAnyMoreIsAskedAboutIfForgotten(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	arrived, never := make(chan struct{}, 1), make(chan struct{})
-	b.Sim.Fault(wxpaytest.Fault{Endpoint: wxpaytest.EndpointRefundCreate, Apply: true, Answer: wxpaytest.AnswerLost, Arrived: arrived, Hold: never})
-	w := b.Start()
-	b.Publish(messages.KindRefund, `{"out_refund_no":"R1","out_trade_no":"T1","amount":{"refund":100,"total":100}}`)
-	<-arrived
-	w.Kill()
+	b.dieInRefund(`{"out_refund_no":"R1","out_trade_no":"T1","amount":{"refund":100,"total":100}}`)
 	check(t, b.JS.DeleteConsumer(t.Context(), b.Subjects.CommandsStream(), "refund-"+mchid))
 	b.Start(b.V2)
 	if e := b.Await("an end", func(e consumertest.Event) bool { return e.Kind == messages.KindRefund }); e.Status != messages.StatusAccepted {

@@ -316,11 +316,7 @@ func TestADecisionDoesNotNeedThePicturesOfAReplyThatWasSent(t *testing.T) {
 		t.Fatalf("%+v %+v", failed.Outcome, failed.Error)
 	}
 	b.Drained()
-	must(b.Letters.Replay(t.Context(), failed.DeadLetter, dlq.ReplayOptions{}))
-	e := b.Await("D1 again", func(e consumertest.Event) bool {
-		return e.Kind == messages.KindDecision && (e.Status == messages.StatusSucceeded || e.DeadLetter > failed.DeadLetter)
-	})
-	if e.Status != messages.StatusSucceeded {
+	if e := b.putBack(failed, dlq.ReplayOptions{}); e.Status != messages.StatusSucceeded {
 		t.Errorf("put back: %+v %+v", e.Outcome, e.Error)
 	}
 	b.Drained()
@@ -343,11 +339,7 @@ func TestAReplyThatMayHaveBeenSentIsAskedAboutWithoutItsPicture(t *testing.T) {
 	b.Drained()
 	b.Sim.ClearFaults()
 	check(t, store.Delete(t.Context(), "a.png"))
-	must(b.Letters.Replay(t.Context(), failed.DeadLetter, dlq.ReplayOptions{Unresolved: true}))
-	e := b.Await("P1 again", func(e consumertest.Event) bool {
-		return e.Kind == messages.KindReply && (e.Status == messages.StatusSucceeded || e.DeadLetter > failed.DeadLetter)
-	})
-	if e.Status != messages.StatusSucceeded {
+	if e := b.putBack(failed, dlq.ReplayOptions{Unresolved: true}); e.Status != messages.StatusSucceeded {
 		t.Errorf("put back: %+v %+v", e.Outcome, e.Error)
 	}
 	b.Drained()
