@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -43,7 +42,7 @@ func (l *lane) letterOf(ctx context.Context, o *job) (*dlq.Letter, error) {
 	}
 	for _, key := range keys {
 		letter, err := l.letters.Find(ctx, l.mchid, o.kind, key, o.sequence)
-		if err == nil && (o.storedAfter(letter.CommandsAt) || !bytes.Equal(letter.Command, o.body)) {
+		if err == nil && o.storedAfter(letter.CommandsAt) {
 			continue // of another command, which had the sequence before the stream was made anew
 		}
 		if err == nil || !errors.Is(err, dlq.ErrNotFound) {
