@@ -210,3 +210,17 @@ func TestPrefixesThatDifferInCase(t *testing.T) {
 	}
 	check(t, consumer.EnsureStreams(t.Context(), nc, streams("wxpay")))
 }
+
+// What differs is told in one line, with the reason where there is one.
+func TestDifferencesAreTold(t *testing.T) {
+	t.Parallel()
+	for want, d := range map[string]consumer.Difference{
+		"max_age 24h0m0s → 720h0m0s":         {Setting: "max_age", Have: "24h0m0s", Want: "720h0m0s", Step: consumer.StepChange},
+		"retention limits, not workqueue":    {Setting: "retention", Have: "limits", Want: "workqueue", Step: consumer.StepMisfit},
+		"num_replicas 3, not 1: it may stay": {Setting: "num_replicas", Have: "3", Want: "1", Step: consumer.StepKeep, Why: "it may stay"},
+	} {
+		if got := d.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
